@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The `luo-v5` format: how one kernel tells the next what it preserved.
+//!
+//! C header: `include/linux/kho/abi/luo.h`. All integers are in the byte order of the machine;
+//! all addresses are physical.
+
+use super::block;
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+use kernel::static_assert;
+use zerocopy_derive::Immutable;
+use zerocopy_derive::KnownLayout;
+
+/// The name of the KHO entry that holds the root record.
+pub(crate) const KHO_ENTRY: &CStr = c"LUO";
+
+/// The version string of this format, padded as it stands in the root record.
+pub(crate) const COMPATIBLE: [u8; 8] = *b"luo-v5\0\0";
+
+/// `struct luo_ser`: the root of everything that LUO hands over.
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
+pub(crate) struct Root {
+    /// [`COMPATIBLE`].
+    pub(crate) compatible: [u8; 8],
+    /// How many live updates led to the kernel that reads this.
+    pub(crate) liveupdate_num: u64,
+    /// The first block of sessions, 0 if there are none.
+    pub(crate) sessions_pa: u64,
+    /// The page of FLBs, 0 if there is none.
+    pub(crate) flbs_pa: u64,
+}
+
+/// `struct luo_file_set_ser`: where the files of a session are.
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
+pub(crate) struct FileSet {
+    /// The first block of files, 0 if there are none.
+    pub(crate) files: u64,
+    /// The number of files in all blocks.
+    pub(crate) count: u64,
+}
+
+/// `struct luo_session_ser`: one session.
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
+pub(crate) struct Session {
+    /// The name, NUL-terminated.
+    pub(crate) name: [u8; 64],
+    /// The files.
+    pub(crate) file_set: FileSet,
+}
+
+/// `struct luo_file_ser`: one preserved file.
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
+pub(crate) struct File {
+    /// The compatible string of the file's handler, NUL-terminated.
+    pub(crate) compatible: [u8; 48],
+    /// What the handler wants to know again.
+    pub(crate) data: u64,
+    /// What userspace calls the file.
+    pub(crate) token: u64,
+}
+
+/// `struct luo_flb_header_ser`: the beginning of the page of FLBs.
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
+pub(crate) struct FlbHeader {
+    /// The number of pages, this one included: always 1.
+    pub(crate) pgcnt: u64,
+    /// The number of FLBs that follow.
+    pub(crate) count: u64,
+}
+
+/// The page of FLBs.
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub(crate) struct FlbPage {
+    /// What follows.
+    pub(crate) header: FlbHeader,
+    /// Room for `struct luo_flb_ser`.
+    pub(crate) entries: [u8; PAGE_SIZE - size_of::<FlbHeader>()],
+}
+
+/// The entries of a block of sessions.
+pub(crate) const SESSIONS_PER_BLOCK: usize = block::capacity::<Session>();
+
+/// The entries of a block of files.
+pub(crate) const FILES_PER_BLOCK: usize = block::capacity::<File>();
+
+static_assert!(size_of::<Root>() == 32);
+static_assert!(size_of::<FileSet>() == 16);
+static_assert!(size_of::<Session>() == 80);
+static_assert!(size_of::<File>() == 64);
+static_assert!(size_of::<FlbHeader>() == 16);
+static_assert!(SESSIONS_PER_BLOCK == (PAGE_SIZE - 16) / 80);
+static_assert!(FILES_PER_BLOCK == (PAGE_SIZE - 16) / 64);

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The data that others read and write: the next kernel, the previous one, and userspace.
+//!
+//! Plain structs and constants, one file per format, and what can be said about a value by
+//! looking at it alone. Nothing here knows where the data comes from.
+
+pub(crate) mod block;
+pub(crate) mod luo_v5;
+pub(crate) mod uapi;
+
+use kernel::fmt;
+use kernel::prelude::fmt;
+use kernel::str::BStr;
+
+/// The bytes of `field` before its first NUL, or [`None`] if it has none.
+///
+/// All strings of the formats are arrays of fixed size that have to end with a NUL.
+pub(crate) fn until_nul(field: &[u8]) -> Option<&[u8]> {
+    let end = field.iter().position(|&byte| byte == 0)?;
+    field.get(..end)
+}
+
+/// Copies `bytes` to the beginning of `field`, as far as there is room, and leaves the rest.
+pub(crate) fn put(field: &mut [u8], bytes: &[u8]) {
+    for (to, from) in field.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+}
+
+/// What stands in a field that cannot be believed.
+pub(crate) enum Found {
+    /// Nothing that would tell more than the reason does.
+    Nothing,
+    /// A number or an address.
+    Number(u64),
+    /// A version string.
+    Version([u8; 8]),
+}
+
+/// What is wrong with a record that the previous kernel handed over.
+pub(crate) struct Damage {
+    /// The record, as the C headers call it.
+    pub(crate) record: &'static str,
+    /// The field of the record, likewise.
+    pub(crate) field: &'static str,
+    /// What the field holds.
+    pub(crate) found: Found,
+    /// Why that cannot be.
+    pub(crate) why: &'static str,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.record, self.field)?;
+        match &self.found {
+            Found::Nothing => {}
+            Found::Number(number) => write!(f, " is {number:#x}")?,
+            Found::Version(field) => {
+                let text = until_nul(field).unwrap_or(field);
+
+                f.write_fmt(fmt!(" is '{}'", BStr::from_bytes(text)))?;
+            }
+        }
+        write!(f, ": {}", self.why)
+    }
+}

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The boundary with C: the functions that C links against, the callbacks it makes, and the calls
+//! that the kernel crate has no safe name for.
+//!
+//! C headers: [`include/linux/liveupdate.h`](srctree/include/linux/liveupdate.h) for the functions
+//! of LUO, and `luo_glue.h` for those between here and `luo_glue.c`.
+
+use crate::abi::put;
+use crate::abi::uapi::Request;
+use crate::abi::uapi::NAME_LENGTH;
+use crate::luo_session::Direction;
+use crate::luo_session::Session;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ptr;
+use core::ptr::NonNull;
+use kernel::bindings;
+use kernel::error::from_err_ptr;
+use kernel::error::from_result;
+use kernel::error::to_result;
+use kernel::fs::file::FileDescriptorReservation;
+use kernel::fs::File;
+use kernel::fs::LocalFile;
+use kernel::prelude::*;
+use kernel::sync::aref::ARef;
+use kernel::sync::Arc;
+use kernel::sync::ArcBorrow;
+use kernel::types::ForeignOwnable;
+use kernel::types::Opaque;
+use kernel::uaccess::UserPtr;
+use kernel::uaccess::UserSlice;
+
+extern "C" {
+    fn luo_module_get(module: *mut c_void) -> bool;
+    fn luo_module_put(module: *mut c_void);
+}
+
+/// `liveupdate=` was seen on the command line.
+#[no_mangle]
+extern "C" fn luo_set_enabled(enable: bool) {
+    crate::set_enabled(enable);
+}
+
+/// See [`crate::early_init`].
+#[no_mangle]
+extern "C" fn luo_early_init() -> c_int {
+    from_result(|| crate::early_init().map(|()| 0))
+}
+
+/// See [`crate::late_init`].
+#[no_mangle]
+extern "C" fn luo_late_init() -> c_int {
+    from_result(|| crate::late_init().map(|()| 0))
+}
+
+/// Whether live update is enabled.
+///
+/// # Safety
+///
+/// May be called from anywhere.
+#[export]
+pub(crate) unsafe extern "C" fn liveupdate_enabled() -> bool {
+    crate::enabled()
+}
+
+/// Called by `kernel_kexec()` before it jumps; see [`crate::reboot`].
+///
+/// # Safety
+///
+/// Has to be called from where sleeping is allowed.
+#[export]
+pub(crate) unsafe extern "C" fn liveupdate_reboot() -> c_int {
+    from_result(|| crate::reboot().map(|()| 0))
+}
+
+/// Registers a file handler.
+///
+/// Returns `-EOPNOTSUPP` if live update is not enabled, and otherwise as [`Registry::register`].
+///
+/// [`Registry::register`]: crate::luo_file::Registry::register
+///
+/// # Safety
+///
+/// `fh` has to be valid, with a NUL in its compatible string, and to stay so until it is
+/// unregistered and its module is not in use. Has to be called from where sleeping is allowed.
+#[export]
+pub(crate) unsafe extern "C" fn liveupdate_register_file_handler(
+    fh: *mut bindings::liveupdate_file_handler,
+) -> c_int {
+    from_result(|| {
+        let registry = &crate::sessions()?.registry;
+
+        // SAFETY: The caller promises what is asked for.
+        unsafe { registry.register(NonNull::new(fh).ok_or(EINVAL)?) }.map(|()| 0)
+    })
+}
+
+/// Unregisters a file handler. Nothing happens if it is not registered.
+///
+/// # Safety
+///
+/// Has to be called from where sleeping is allowed.
+#[export]
+pub(crate) unsafe extern "C" fn liveupdate_unregister_file_handler(
+    fh: *mut bindings::liveupdate_file_handler,
+) {
+    if let (Ok(sessions), Some(fh)) = (crate::sessions(), NonNull::new(fh)) {
+        sessions.registry.unregister(fh);
+    }
+}
+
+/// Pins a module, so that it is not unloaded; null is the kernel itself. Returns whether that is
+/// still possible.
+pub(crate) fn module_get(module: *mut bindings::module) -> bool {
+    // SAFETY: The owner of a registered handler is null or a module that cannot go away before it
+    // has unregistered the handler.
+    unsafe { luo_module_get(module.cast()) }
+}
+
+/// Undoes [`module_get`].
+pub(crate) fn module_put(module: *mut bindings::module) {
+    // SAFETY: As in `module_get()`.
+    unsafe { luo_module_put(module.cast()) };
+}
+
+/// The file behind a file descriptor of the current task, which has to be in an ioctl.
+///
+/// Returns `EBADF` if there is none.
+pub(crate) fn fget(fd: i32) -> Result<ARef<File>> {
+    let file = LocalFile::fget(fd as u32)?;
+
+    // SAFETY: An ioctl does not hold its file by `fdget_pos()`, and a task is in one system call
+    // at a time.
+    Ok(unsafe { LocalFile::assume_no_fdget_pos(file) })
+}
+
+/// The argument of an ioctl: a struct in user memory that begins with its size.
+///
+/// The caller may know a longer struct than this kernel, if it leaves zero what this kernel does
+/// not know.
+pub(crate) struct Argument {
+    ptr: UserPtr,
+    size: usize,
+}
+
+impl Argument {
+    /// Reads the size, in bytes.
+    ///
+    /// Returns `EFAULT` if it cannot be read.
+    pub(crate) fn new(ptr: UserPtr) -> Result<Self> {
+        let size: u32 = UserSlice::new(ptr, size_of::<u32>()).reader().read()?;
+
+        Ok(Self {
+            ptr,
+            size: size as usize,
+        })
+    }
+
+    /// Reads the struct.
+    ///
+    /// Returns `EINVAL` if it is shorter than any caller may believe it to be, `E2BIG` if something
+    /// stands behind what this kernel knows, `EFAULT` if it cannot be read.
+    pub(crate) fn read<T: Request>(&self) -> Result<T> {
+        if self.size < T::MIN_SIZE {
+            return Err(EINVAL);
+        }
+
+        if let Some(rest @ 1..) = self.size.checked_sub(size_of::<T>()) {
+            let from = self.ptr.wrapping_byte_add(size_of::<T>()).as_const_ptr();
+
+            // SAFETY: The function copes with any address and any size.
+            match unsafe { bindings::check_zeroed_user(from, rest) } {
+                1 => {}
+                0 => return Err(E2BIG),
+                err => return Err(Error::from_errno(err)),
+            }
+        }
+
+        let mut request = T::new_zeroed();
+        let len = self.size.min(size_of::<T>());
+
+        UserSlice::new(self.ptr, len)
+            .reader()
+            .read_slice(request.as_mut_bytes().get_mut(..len).ok_or(EFAULT)?)?;
+        Ok(request)
+    }
+
+    /// Writes the struct back, as far as the caller knows it.
+    ///
+    /// Returns `EFAULT` if it cannot be written.
+    pub(crate) fn respond<T: Request>(&self, request: &T) -> Result {
+        let len = self.size.min(size_of::<T>());
+
+        UserSlice::new(self.ptr, len)
+            .writer()
+            .write_slice(request.as_bytes().get(..len).ok_or(EFAULT)?)
+    }
+}
+
+/// A `struct file` for a session that no file descriptor refers to yet.
+///
+/// Dropping it does not close the session.
+///
+/// # Invariants
+///
+/// `file` is a new file with [`SessionFops<D>`] and an `Arc<Session<D>>` in `private_data`, and
+/// this value has its only reference.
+pub(crate) struct SessionFile<D: Direction> {
+    file: NonNull<bindings::file>,
+    _session: PhantomData<Arc<Session<D>>>,
+}
+
+impl<D: Direction> SessionFile<D> {
+    /// Makes a file for `session`, which `/proc` will show under its name.
+    ///
+    /// Returns `ENOMEM` or `ENFILE`. May sleep.
+    pub(crate) fn new(session: Arc<Session<D>>) -> Result<Self> {
+        const PREFIX: &[u8] = b"[luo_session] ";
+
+        let mut name = [0u8; PREFIX.len() + NAME_LENGTH];
+        let (prefix, rest) = name.split_at_mut(PREFIX.len());
+        put(prefix, PREFIX);
+        put(rest, session.name().as_bytes());
+
+        let session = session.into_foreign();
+        // SAFETY: The name has at most 63 bytes, so at least one NUL is left behind it. The file
+        // operations are static and go with the private data.
+        let file = from_err_ptr(unsafe {
+            bindings::anon_inode_getfile(
+                name.as_ptr().cast(),
+                SessionFops::<D>::OPS,
+                session,
+                bindings::O_RDWR as c_int,
+            )
+        })
+        .and_then(|file| NonNull::new(file).ok_or(ENOMEM))
+        // SAFETY: Nobody got it.
+        .inspect_err(|_| drop(unsafe { Arc::<Session<D>>::from_foreign(session) }))?;
+
+        // INVARIANT: Just made so.
+        Ok(Self {
+            file,
+            _session: PhantomData,
+        })
+    }
+
+    /// Gives the file a file descriptor. From now on, closing it closes the session.
+    pub(crate) fn install(self, fd: FileDescriptorReservation) {
+        let this = ManuallyDrop::new(self);
+
+        // SAFETY: By the type invariants this is a file with a reference that is ours, and nobody
+        // has seen it.
+        fd.fd_install(unsafe { ARef::from_raw(this.file.cast()) });
+    }
+}
+
+impl<D: Direction> Drop for SessionFile<D> {
+    fn drop(&mut self) {
+        let file = self.file.as_ptr();
+
+        // SAFETY: By the type invariants nobody else knows the file, so its private data can be
+        // taken out of it, and what there is after that is a file without a session.
+        unsafe {
+            let session = ptr::replace(&raw mut (*file).private_data, ptr::null_mut());
+
+            drop(Arc::<Session<D>>::from_foreign(session));
+            bindings::fput(file);
+        }
+    }
+}
+
+/// The file operations of sessions in one direction.
+struct SessionFops<D: Direction>(PhantomData<D>);
+
+impl<D: Direction> SessionFops<D> {
+    const OPS: &'static bindings::file_operations = &bindings::file_operations {
+        release: Some(Self::release),
+        unlocked_ioctl: Some(Self::ioctl),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// `file` has to be one that [`SessionFile`] made, in its last moment.
+    unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: By the invariants of `SessionFile`, the private data is a session or, if it was
+        // dropped, null. Nobody uses the file any more.
+        let session = unsafe { Arc::<Session<D>>::try_from_foreign((*file).private_data) };
+
+        if let Some(session) = session {
+            D::close(&session);
+        }
+        0
+    }
+
+    /// # Safety
+    ///
+    /// `file` has to be one that [`SessionFile`] made and installed, and open.
+    unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
+        // SAFETY: By the invariants of `SessionFile`, the private data is a session until the file
+        // is released.
+        let session: ArcBorrow<'_, Session<D>> =
+            unsafe { Arc::<Session<D>>::borrow((*file).private_data) };
+
+        ioctl_result(session.ioctl(cmd, UserPtr::from_addr(arg)))
+    }
+}
+
+fn ioctl_result(result: Result) -> c_long {
+    result.map_or_else(|err| err.to_errno() as c_long, |()| 0)
+}
+
+/// The file operations of `/dev/liveupdate`.
+const DEVICE_OPS: &bindings::file_operations = &bindings::file_operations {
+    open: Some(device_open),
+    release: Some(device_release),
+    unlocked_ioctl: Some(device_ioctl),
+    ..pin_init::zeroed()
+};
+
+extern "C" fn device_open(_inode: *mut bindings::inode, _file: *mut bindings::file) -> c_int {
+    from_result(|| crate::open().map(|()| 0))
+}
+
+extern "C" fn device_release(_inode: *mut bindings::inode, _file: *mut bindings::file) -> c_int {
+    crate::release();
+    0
+}
+
+extern "C" fn device_ioctl(_file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
+    ioctl_result(crate::ioctl(cmd, UserPtr::from_addr(arg)))
+}
+
+/// Registers `/dev/liveupdate`, for good.
+///
+/// Returns what `misc_register()` answers, or `ENOMEM`. May sleep.
+pub(crate) fn register_device() -> Result {
+    let device = KBox::new(
+        Opaque::new(bindings::miscdevice {
+            minor: bindings::MISC_DYNAMIC_MINOR as c_int,
+            name: c"liveupdate".as_char_ptr(),
+            fops: DEVICE_OPS,
+            ..pin_init::zeroed()
+        }),
+        GFP_KERNEL,
+    )?;
+
+    // SAFETY: The device is complete. If it is registered, it is never freed.
+    to_result(unsafe { bindings::misc_register(device.get()) })?;
+    let _ = KBox::into_raw(device);
+
+    Ok(())
+}

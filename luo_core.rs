@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The Live Update Orchestrator (LUO): open files that survive a kexec into another kernel.
+//!
+//! This file is the root of the crate and owns what there is once: whether live update is enabled,
+//! the root record that one kernel hands to the next, and `/dev/liveupdate`. Everything else hangs
+//! on the sessions ([`luo_session`]), which hold preserved files ([`luo_file`]), which are written
+//! into linked blocks ([`block`]) of preserved memory ([`kho`]).
+//!
+//! C source: `kernel/liveupdate/luo_core.c`.
+
+mod abi;
+mod block;
+mod c_api;
+mod kho;
+mod luo_file;
+mod luo_session;
+mod sync;
+
+use abi::luo_v5;
+use abi::uapi;
+use abi::uapi::Request as _;
+use abi::Damage;
+use abi::Found;
+use block::ReadError;
+use c_api::Argument;
+use kernel::ioctl::_IOC_NR;
+use kernel::prelude::*;
+use kernel::sync::atomic::Acquire;
+use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Relaxed;
+use kernel::sync::atomic::Release;
+use kernel::sync::SetOnce;
+use kernel::uaccess::UserPtr;
+use kho::HandedOver;
+use kho::Memory as _;
+use kho::Preserved;
+use luo_session::refuse;
+use luo_session::Handover;
+use luo_session::Sessions;
+
+/// What `pr_*!` print before each message.
+const __LOG_PREFIX: &[u8] = b"luo\0";
+
+/// `liveupdate=` on the command line, until something turns out to be missing.
+static ENABLED: Atomic<bool> = Atomic::new(false);
+
+static LUO: SetOnce<Pin<KBox<Luo>>> = SetOnce::new();
+
+/// The orchestrator. There is one if live update was enabled at early init.
+#[pin_data]
+struct Luo {
+    #[pin]
+    sessions: Sessions,
+    /// How many live updates led to this kernel.
+    liveupdate_num: u64,
+    /// Whether somebody has `/dev/liveupdate` open.
+    in_use: Atomic<bool>,
+}
+
+/// Whether live update is enabled.
+pub(crate) fn enabled() -> bool {
+    ENABLED.load(Relaxed)
+}
+
+/// Enables or disables live update, before userspace runs.
+pub(crate) fn set_enabled(enable: bool) {
+    ENABLED.store(enable, Relaxed);
+}
+
+fn luo() -> Result<&'static Luo> {
+    LUO.as_ref().map(|luo| luo.as_ref().get_ref()).ok_or(ENODEV)
+}
+
+/// The sessions, if live update is enabled.
+///
+/// Returns `EOPNOTSUPP` if it is not, or not yet.
+pub(crate) fn sessions() -> Result<&'static Sessions> {
+    match luo() {
+        Ok(luo) if enabled() => Ok(&luo.sessions),
+        _ => Err(EOPNOTSUPP),
+    }
+}
+
+/// Early init: looks at what the previous kernel handed over.
+///
+/// A hand-over that cannot be believed does not stop the kernel, nor the next live update: it is
+/// left where it is, and `/dev/liveupdate` cannot be opened in this boot.
+///
+/// Returns `ENOMEM`.
+pub(crate) fn early_init() -> Result {
+    if !kho::is_enabled() {
+        if enabled() {
+            pr_warn!("kexec handover is off, so live update is off too\n");
+        }
+        set_enabled(false);
+        return Ok(());
+    }
+
+    let mut liveupdate_num = 0;
+    let handover = match receive(&mut liveupdate_num) {
+        Ok(handover) => handover,
+        Err(reason) => {
+            refuse(reason, None);
+            Handover::Refused
+        }
+    };
+
+    if enabled() {
+        let luo = KBox::try_pin_init(
+            try_pin_init!(Luo {
+                sessions <- Sessions::new(handover),
+                liveupdate_num,
+                in_use: Atomic::new(false),
+            }),
+            GFP_KERNEL,
+        )
+        .inspect_err(|err| {
+            pr_err!("no memory ({err:?}), live update is off\n");
+            set_enabled(false);
+        })?;
+        LUO.populate(luo);
+    }
+
+    Ok(())
+}
+
+/// Reads the root record of the previous kernel, if there is one.
+fn receive(liveupdate_num: &mut u64) -> Result<Handover, ReadError> {
+    let damage = |record, field, found, why| {
+        Err(ReadError::Damaged(Damage {
+            record,
+            field,
+            found,
+            why,
+        }))
+    };
+    let Some(mut memory) = HandedOver::take() else {
+        return Ok(Handover::Restored);
+    };
+    let (phys, size) = match memory.find(luo_v5::KHO_ENTRY) {
+        Ok(found) => found,
+        Err(ENOENT) => return Ok(Handover::Restored),
+        Err(_) => {
+            let why = "a malformed entry of KHO";
+            return damage("LUO", "preserved-data", Found::Nothing, why);
+        }
+    };
+
+    if size < size_of::<luo_v5::Root>() {
+        let found = Found::Number(size as u64);
+        return damage("LUO", "blob-size", found, "less than luo_ser");
+    }
+    let Some(&root) = memory.page::<luo_v5::Root>(phys) else {
+        let why = "not a page that was handed over";
+        return damage("LUO", "preserved-data", Found::Number(phys), why);
+    };
+    if root.compatible != luo_v5::COMPATIBLE {
+        let found = Found::Version(root.compatible);
+        return damage("luo_ser", "compatible", found, "not luo-v5");
+    }
+
+    *liveupdate_num = root.liveupdate_num;
+    pr_info!(
+        "found the data of a live update, liveupdate number: {}\n",
+        root.liveupdate_num
+    );
+
+    let sessions =
+        luo_session::Blocks::follow(&memory, "luo_ser", "sessions_pa", root.sessions_pa)?;
+    memory.release(&[phys]);
+
+    Ok(Handover::Pending { memory, sessions })
+}
+
+/// Late init: publishes the root record for the next kernel, and the device for userspace.
+///
+/// Returns what KHO or the registration of the device answer.
+pub(crate) fn late_init() -> Result {
+    if !enabled() {
+        return Ok(());
+    }
+
+    publish().inspect_err(|err| {
+        pr_err!("cannot publish the root record ({err:?}), live update is off\n");
+        set_enabled(false);
+    })?;
+
+    c_api::register_device()
+}
+
+fn publish() -> Result {
+    let luo = luo()?;
+    let mut flbs: Preserved<luo_v5::FlbPage> = Preserved::new()?;
+    let mut root: Preserved<luo_v5::Root> = Preserved::new()?;
+
+    flbs.header.pgcnt = 1;
+    *root = luo_v5::Root {
+        compatible: luo_v5::COMPATIBLE,
+        liveupdate_num: luo.liveupdate_num.wrapping_add(1),
+        sessions_pa: 0,
+        flbs_pa: flbs.phys(),
+    };
+
+    luo.sessions
+        .set_root(root.publish(luo_v5::KHO_ENTRY)?, flbs);
+    Ok(())
+}
+
+/// The last act of this kernel before a kexec: writes down what it preserved.
+///
+/// On success nothing can be changed any more. On failure nothing has changed.
+///
+/// Returns what the handler of a file answered to its `freeze`. May sleep.
+pub(crate) fn reboot() -> Result {
+    if !enabled() {
+        return Ok(());
+    }
+
+    luo()?.sessions.serialize()
+}
+
+/// Opens `/dev/liveupdate`. The first time, this restores the sessions of the previous kernel.
+///
+/// Returns `EBUSY` if it is open already, `EIO` if the previous kernel's sessions are lost.
+pub(crate) fn open() -> Result {
+    let luo = luo()?;
+
+    if luo.in_use.xchg(true, Acquire) {
+        return Err(EBUSY);
+    }
+
+    luo.sessions.restore().inspect_err(|_| release())
+}
+
+/// Closes `/dev/liveupdate`.
+pub(crate) fn release() {
+    if let Ok(luo) = luo() {
+        luo.in_use.store(false, Release);
+    }
+}
+
+/// Answers an ioctl of `/dev/liveupdate`.
+///
+/// Returns `EINVAL` if the number is not one of the device's, `EFAULT` if the argument cannot be
+/// read, `ENOTTY` if the command is not the one of that number, and else what the command returns.
+pub(crate) fn ioctl(cmd: u32, arg: UserPtr) -> Result {
+    if !uapi::DEVICE_NUMBERS.contains(&_IOC_NR(cmd)) {
+        return Err(EINVAL);
+    }
+
+    let arg = Argument::new(arg)?;
+    let sessions = &luo()?.sessions;
+
+    match cmd {
+        uapi::CreateSession::CMD => sessions.create(&arg),
+        uapi::RetrieveSession::CMD => sessions.retrieve(&arg),
+        _ => Err(ENOIOCTLCMD),
+    }
+}

@@ -1,0 +1,673 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Preserved files, and the handlers that know how to preserve them.
+//!
+//! A handler knows one kind of file: it can save what such a file is, and make one anew in the next
+//! kernel. Here is when it is asked to. A file of this kernel is an [`OutgoingFile`] as long as it
+//! is preserved: the value is made by the handler's `preserve` and dropping it is `unpreserve`. A
+//! file of the previous kernel is an [`IncomingFile`] until its session finishes.
+//!
+//! # Callbacks
+//!
+//! All callbacks may sleep. Those about a file that is preserved, here or by the previous kernel,
+//! are made with its session locked, so a handler never sees two at once for one such file, and
+//! with the handler's module pinned from `preserve`, or from the restore of the session, on. Only
+//! `can_preserve` comes before that: several tasks may ask for one file at a time, and what keeps
+//! the module is that the handler cannot be unregistered meanwhile.
+//!
+//! C source: `kernel/liveupdate/luo_file.c`.
+
+use crate::abi::luo_v5 as wire;
+use crate::abi::put;
+use crate::abi::until_nul;
+use crate::abi::Damage;
+use crate::abi::Found;
+use crate::block::BlockSet;
+use crate::block::Chain;
+use crate::block::ReadError;
+use crate::c_api;
+use crate::kho::Memory;
+use crate::sync::new_rwsem;
+use crate::sync::RwSemaphore;
+use core::ptr;
+use core::ptr::NonNull;
+use kernel::alloc::AllocError;
+use kernel::bindings;
+use kernel::fs::File;
+use kernel::new_mutex;
+use kernel::prelude::*;
+use kernel::rbtree::Entry;
+use kernel::rbtree::RBTree;
+use kernel::rbtree::RBTreeNodeReservation;
+use kernel::str::BStr;
+use kernel::sync::aref::ARef;
+use kernel::sync::Mutex;
+
+type Args = bindings::liveupdate_file_op_args;
+type Blocks = BlockSet<wire::File, { wire::FILES_PER_BLOCK }>;
+
+/// Turns what a callback returned into a [`Result`].
+fn callback_result(ret: c_int) -> Result {
+    match ret {
+        0 => Ok(()),
+        err => Err(Error::from_errno(err)),
+    }
+}
+
+/// A handler that is or was registered.
+///
+/// # Invariants
+///
+/// The handler is valid: it stands in the [`Registry`], or its module is pinned.
+#[derive(Clone, Copy)]
+struct RawHandler(NonNull<bindings::liveupdate_file_handler>);
+
+// SAFETY: A handler may be called from any thread; of its fields, only those are used that do not
+// change while it is registered.
+unsafe impl Send for RawHandler {}
+
+// SAFETY: As above.
+unsafe impl Sync for RawHandler {}
+
+impl RawHandler {
+    fn ops(&self) -> &bindings::liveupdate_file_ops {
+        // SAFETY: By the type invariants the handler is valid, and so are its callbacks.
+        unsafe { &*(*self.0.as_ptr()).ops }
+    }
+
+    /// The compatible string, up to its NUL.
+    fn compatible(&self) -> &[u8] {
+        // SAFETY: By the type invariants the handler is valid, and the string is constant.
+        let field = unsafe { &(*self.0.as_ptr()).compatible };
+
+        until_nul(field).unwrap_or(field)
+    }
+
+    fn can_preserve(&self, file: &File) -> bool {
+        // SAFETY: The callback was there when the handler was registered, the handler is valid, and
+        // the file is borrowed for the time of the call.
+        self.ops()
+            .can_preserve
+            .is_some_and(|callback| unsafe { callback(self.0.as_ptr(), file.as_ptr()) })
+    }
+
+    /// What tells a file from all other files.
+    fn id(&self, file: &File) -> usize {
+        match self.ops().get_id {
+            // SAFETY: The file is borrowed for the time of the call.
+            Some(callback) => unsafe { callback(file.as_ptr()) },
+            None => file.as_ptr().addr(),
+        }
+    }
+
+    /// Makes the callback that `select` picks of those that take [`Args`], if the handler has it.
+    fn call<R>(
+        &self,
+        select: fn(&bindings::liveupdate_file_ops) -> Option<unsafe extern "C" fn(*mut Args) -> R>,
+        file: Option<&File>,
+        mut args: Args,
+    ) -> Option<(R, Args)> {
+        args.handler = self.0.as_ptr();
+        args.file = file.map_or(ptr::null_mut(), |file| file.as_ptr());
+
+        // SAFETY: The callback is one of this handler, which is valid, and the file is borrowed for
+        // the time of the call. The callers pass on unchanged what earlier callbacks gave out.
+        select(self.ops()).map(|callback| (unsafe { callback(&mut args) }, args))
+    }
+}
+
+/// A registered handler with its module pinned.
+struct Handler(RawHandler);
+
+impl Handler {
+    fn pin(handler: RawHandler) -> Option<Self> {
+        c_api::module_get(handler.ops().owner).then_some(Self(handler))
+    }
+}
+
+impl core::ops::Deref for Handler {
+    type Target = RawHandler;
+
+    fn deref(&self) -> &RawHandler {
+        &self.0
+    }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        c_api::module_put(self.ops().owner);
+    }
+}
+
+/// What all sessions share: the registered handlers, and which files are spoken for.
+#[pin_data]
+pub(crate) struct Registry {
+    #[pin]
+    handlers: RwSemaphore<KVec<RawHandler>>,
+    #[pin]
+    ids: Mutex<RBTree<usize, ()>>,
+}
+
+impl Registry {
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            handlers <- new_rwsem!(KVec::new(), c"luo_handlers"),
+            ids <- new_mutex!(RBTree::new(), "luo_ids"),
+        })
+    }
+
+    /// Registers a handler.
+    ///
+    /// Returns `EINVAL` if a callback that it has to have is missing, `EEXIST` if there is one with
+    /// the same compatible string, `ENOMEM`. May sleep; takes the registry to write.
+    ///
+    /// # Safety
+    ///
+    /// The handler has to stay valid and as it is until it is unregistered, and after that for as
+    /// long as its module is pinned.
+    pub(crate) unsafe fn register(
+        &self,
+        handler: NonNull<bindings::liveupdate_file_handler>,
+    ) -> Result {
+        // INVARIANT: The caller guarantees that it is valid.
+        let handler = RawHandler(handler);
+        let ops = handler.ops();
+
+        if ops.can_preserve.is_none()
+            || ops.preserve.is_none()
+            || ops.unpreserve.is_none()
+            || ops.retrieve.is_none()
+            || ops.finish.is_none()
+        {
+            return Err(EINVAL);
+        }
+
+        let mut handlers = self.handlers.write();
+        let compatible = handler.compatible();
+
+        if handlers.iter().any(|it| it.compatible() == compatible) {
+            pr_err!(
+                "a file handler '{}' is registered already\n",
+                BStr::from_bytes(compatible)
+            );
+            return Err(EEXIST);
+        }
+
+        Ok(handlers.push(handler, GFP_KERNEL)?)
+    }
+
+    /// Unregisters a handler. May sleep; takes the registry to write.
+    pub(crate) fn unregister(&self, handler: NonNull<bindings::liveupdate_file_handler>) {
+        self.handlers.write().retain(|it| it.0 != handler);
+    }
+
+    /// The handler for `file`: the first to be registered of those that can preserve it.
+    fn handler_for(&self, file: &File) -> Result<Handler> {
+        self.handlers
+            .read()
+            .iter()
+            .find(|handler| handler.can_preserve(file))
+            .and_then(|&handler| Handler::pin(handler))
+            .ok_or(ENOENT)
+    }
+
+    /// The handler that calls itself `compatible`.
+    fn handler_named(&self, compatible: &[u8]) -> Option<Handler> {
+        self.handlers
+            .read()
+            .iter()
+            .find(|handler| handler.compatible() == compatible)
+            .and_then(|&handler| Handler::pin(handler))
+    }
+}
+
+/// A file is spoken for, as long as this exists: nobody else can preserve it.
+struct FileId {
+    registry: &'static Registry,
+    id: usize,
+}
+
+impl FileId {
+    fn reserve() -> Result<RBTreeNodeReservation<usize, ()>> {
+        RBTreeNodeReservation::new(GFP_KERNEL)
+    }
+
+    /// Returns `EBUSY` if the file is spoken for.
+    fn claim(
+        registry: &'static Registry,
+        id: usize,
+        node: RBTreeNodeReservation<usize, ()>,
+    ) -> Result<Self> {
+        match registry.ids.lock().entry(id) {
+            Entry::Occupied(_) => Err(EBUSY),
+            Entry::Vacant(entry) => {
+                entry.insert((), node);
+                Ok(Self { registry, id })
+            }
+        }
+    }
+}
+
+impl Drop for FileId {
+    fn drop(&mut self) {
+        self.registry.ids.lock().remove(&self.id);
+    }
+}
+
+/// Files in the order in which they were preserved, found by token.
+///
+/// # Invariants
+///
+/// `by_token` leads from the token of each of `files` to its index.
+struct FileList<F> {
+    files: KVVec<(u64, F)>,
+    by_token: RBTree<u64, usize>,
+}
+
+impl<F> FileList<F> {
+    fn new() -> Self {
+        Self {
+            files: KVVec::new(),
+            by_token: RBTree::new(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    fn contains(&self, token: u64) -> bool {
+        self.by_token.get(&token).is_some()
+    }
+
+    fn get_mut(&mut self, token: u64) -> Option<&mut F> {
+        let &index = self.by_token.get(&token)?;
+
+        self.files.get_mut(index).map(|(_, file)| file)
+    }
+
+    /// Appends the file that `make` makes; whatever can fail without it comes before.
+    ///
+    /// Returns `EEXIST` if the token is taken, `ENOMEM`, or what `make` returns.
+    fn push_with<E: From<Error> + From<AllocError>>(
+        &mut self,
+        token: u64,
+        make: impl FnOnce() -> Result<F, E>,
+    ) -> Result<(), E> {
+        let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
+        let Entry::Vacant(entry) = self.by_token.entry(token) else {
+            return Err(EEXIST.into());
+        };
+
+        self.files.reserve(1, GFP_KERNEL)?;
+        self.files.push((token, make()?), GFP_KERNEL)?;
+        entry.insert(self.files.len() - 1, node);
+
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Option<F> {
+        let (token, file) = self.files.pop()?;
+
+        self.by_token.remove(&token);
+        Some(file)
+    }
+}
+
+/// A preserved file of this kernel.
+///
+/// Dropping it makes it an ordinary file again. The fields are in the order in which they have to
+/// go: the module may be unloaded, and the file closed, when nothing refers to them any more.
+struct OutgoingFile {
+    _id: FileId,
+    handler: Handler,
+    file: ARef<File>,
+    data: u64,
+    private: *mut c_void,
+}
+
+// SAFETY: `private` belongs to the handler, which may be called from any thread.
+unsafe impl Send for OutgoingFile {}
+
+impl OutgoingFile {
+    fn preserve(registry: &'static Registry, file: ARef<File>) -> Result<Self> {
+        let node = FileId::reserve()?;
+        let handler = registry.handler_for(&file)?;
+        let id = FileId::claim(registry, handler.id(&file), node)?;
+
+        let (ret, args) = handler
+            .call(|ops| ops.preserve, Some(&file), Args::default())
+            .ok_or(EINVAL)?;
+        callback_result(ret)?;
+
+        Ok(Self {
+            _id: id,
+            handler,
+            file,
+            data: args.serialized_data,
+            private: args.private_data,
+        })
+    }
+
+    fn args(&self) -> Args {
+        Args {
+            serialized_data: self.data,
+            private_data: self.private,
+            ..Args::default()
+        }
+    }
+
+    fn freeze(&mut self) -> Result {
+        if let Some((ret, args)) =
+            self.handler
+                .call(|ops| ops.freeze, Some(&self.file), self.args())
+        {
+            callback_result(ret)?;
+            self.data = args.serialized_data;
+        }
+
+        Ok(())
+    }
+
+    fn unfreeze(&self) {
+        self.handler
+            .call(|ops| ops.unfreeze, Some(&self.file), self.args());
+    }
+
+    fn to_wire(&self, token: u64) -> wire::File {
+        let mut compatible = [0; 48];
+        put(&mut compatible, self.handler.compatible());
+
+        wire::File {
+            compatible,
+            data: self.data,
+            token,
+        }
+    }
+}
+
+impl Drop for OutgoingFile {
+    fn drop(&mut self) {
+        self.handler
+            .call(|ops| ops.unpreserve, Some(&self.file), self.args());
+    }
+}
+
+/// The files that a session of this kernel preserves.
+///
+/// # Invariants
+///
+/// `blocks` has room for all files and no block to spare.
+pub(crate) struct OutgoingFiles {
+    list: FileList<OutgoingFile>,
+    blocks: Blocks,
+}
+
+impl OutgoingFiles {
+    /// Preserves the file behind `fd`, a file descriptor of the current task, as `token`.
+    ///
+    /// Returns `EEXIST` if there is a file of that token in this session, `EBADF` if there is none
+    /// behind `fd`, `ENOENT` if no handler can preserve it, `EBUSY` if it is preserved already,
+    /// here or in another session, `ENOMEM`, or what the handler answers. May sleep.
+    pub(crate) fn preserve(&mut self, registry: &'static Registry, token: u64, fd: i32) -> Result {
+        if self.list.contains(token) {
+            return Err(EEXIST);
+        }
+
+        self.blocks.reserve(self.list.len() + 1)?;
+        self.list
+            .push_with(token, || OutgoingFile::preserve(registry, c_api::fget(fd)?))
+            .inspect_err(|_: &Error| self.blocks.shrink(self.list.len()))
+    }
+
+    /// Freezes all files, in order, and writes them down; returns where.
+    ///
+    /// On failure those that were frozen are unfrozen, last to first, and nothing is written.
+    ///
+    /// Returns what a handler answers. May sleep.
+    pub(crate) fn freeze(&mut self) -> Result<wire::FileSet> {
+        let mut frozen = 0;
+        let result = self.list.files.iter_mut().try_for_each(|(token, file)| {
+            file.freeze().inspect_err(|err| {
+                pr_warn!(
+                    "the '{}' of token {:#x} refused to freeze: {:?}\n",
+                    BStr::from_bytes(file.handler.compatible()),
+                    token,
+                    err
+                )
+            })?;
+            frozen += 1;
+
+            self.blocks.write(frozen - 1, file.to_wire(*token))
+        });
+
+        if let Err(err) = result {
+            self.unfreeze_first(frozen);
+            return Err(err);
+        }
+
+        Ok(wire::FileSet {
+            files: self.blocks.head(),
+            count: self.list.len() as u64,
+        })
+    }
+
+    /// Undoes [`Self::freeze`], last to first. May sleep.
+    pub(crate) fn unfreeze(&mut self) {
+        self.unfreeze_first(self.list.len());
+    }
+
+    fn unfreeze_first(&mut self, count: usize) {
+        for (_, file) in self.list.files.iter().take(count).rev() {
+            file.unfreeze();
+        }
+        self.blocks.clear();
+    }
+
+    /// Whether a C kernel would refuse so many files.
+    pub(crate) fn exceeds_c(&self) -> bool {
+        self.blocks.exceeds_c()
+    }
+}
+
+impl Default for OutgoingFiles {
+    fn default() -> Self {
+        Self {
+            list: FileList::new(),
+            blocks: Blocks::new(),
+        }
+    }
+}
+
+impl Drop for OutgoingFiles {
+    fn drop(&mut self) {
+        while self.list.pop().is_some() {}
+    }
+}
+
+/// How far a file of the previous kernel has come.
+enum Retrieval {
+    /// Nobody has asked for it.
+    Waiting,
+    /// It is here. It is spoken for, unless its handler gave two files one id.
+    Done(#[expect(dead_code)] Option<FileId>, ARef<File>),
+    /// Its handler cannot make it.
+    Failed(Error),
+}
+
+/// A preserved file of the previous kernel.
+///
+/// Dropping it forgets it. As with [`OutgoingFile`], the order of the fields counts.
+struct IncomingFile {
+    retrieval: Retrieval,
+    handler: Handler,
+    data: u64,
+}
+
+impl IncomingFile {
+    fn from_wire(registry: &Registry, file: &wire::File) -> Result<Self, ReadError> {
+        let compatible = until_nul(&file.compatible).ok_or(Damage {
+            record: "luo_file_ser",
+            field: "compatible",
+            found: Found::Nothing,
+            why: "no NUL at its end",
+        })?;
+        let handler = registry
+            .handler_named(compatible)
+            .ok_or(ReadError::NoHandler(*file))?;
+
+        Ok(Self {
+            retrieval: Retrieval::Waiting,
+            handler,
+            data: file.data,
+        })
+    }
+
+    fn file(&self) -> Option<&File> {
+        match &self.retrieval {
+            Retrieval::Done(_, file) => Some(file),
+            _ => None,
+        }
+    }
+
+    fn args(&self) -> Args {
+        Args {
+            serialized_data: self.data,
+            retrieve_status: match self.retrieval {
+                Retrieval::Waiting => 0,
+                Retrieval::Done(..) => 1,
+                Retrieval::Failed(err) => err.to_errno(),
+            },
+            ..Args::default()
+        }
+    }
+
+    fn retrieve(&mut self, registry: &'static Registry) -> Result<ARef<File>> {
+        match &self.retrieval {
+            Retrieval::Done(_, file) => return Ok(file.clone()),
+            Retrieval::Failed(err) => return Err(*err),
+            Retrieval::Waiting => {}
+        }
+
+        let node = FileId::reserve()?;
+
+        match self.make_file() {
+            Ok(file) => {
+                let id = FileId::claim(registry, self.handler.id(&file), node);
+
+                if id.is_err() {
+                    pr_warn!(
+                        "the '{}' made a file that is preserved already\n",
+                        BStr::from_bytes(self.handler.compatible())
+                    );
+                }
+                self.retrieval = Retrieval::Done(id.ok(), file.clone());
+                Ok(file)
+            }
+            Err(err) => {
+                self.retrieval = Retrieval::Failed(err);
+                Err(err)
+            }
+        }
+    }
+
+    fn make_file(&self) -> Result<ARef<File>> {
+        let (ret, args) = self
+            .handler
+            .call(|ops| ops.retrieve, None, self.args())
+            .ok_or(EINVAL)?;
+
+        callback_result(ret)?;
+        let file = NonNull::new(args.file).ok_or(EINVAL)?;
+
+        // SAFETY: `retrieve` returns a file with a reference for its caller. It is new, so nobody
+        // uses its position.
+        Ok(unsafe { ARef::from_raw(file.cast()) })
+    }
+
+    fn can_finish(&self) -> bool {
+        self.handler
+            .call(|ops| ops.can_finish, self.file(), self.args())
+            .is_none_or(|(can_finish, _)| can_finish)
+    }
+
+    fn finish(self) {
+        self.handler
+            .call(|ops| ops.finish, self.file(), self.args());
+    }
+}
+
+/// The files of a session of the previous kernel.
+pub(crate) struct IncomingFiles {
+    list: FileList<IncomingFile>,
+}
+
+impl IncomingFiles {
+    /// Reads what the previous kernel wrote about the files of a session, and adds to `pages` the
+    /// physical addresses of the pages on which it stands. May sleep.
+    pub(crate) fn read(
+        registry: &Registry,
+        memory: &impl Memory,
+        set: &wire::FileSet,
+        pages: &mut KVVec<u64>,
+    ) -> Result<Self, ReadError> {
+        let chain = Chain::<wire::File, { wire::FILES_PER_BLOCK }>::follow(
+            memory,
+            "luo_file_set_ser",
+            "files",
+            set.files,
+        )?;
+        if chain.len() != set.count {
+            return Err(ReadError::Damaged(Damage {
+                record: "luo_file_set_ser",
+                field: "count",
+                found: Found::Number(set.count),
+                why: "not the number of files in the blocks",
+            }));
+        }
+
+        let mut list = FileList::new();
+        for file in chain.iter(memory) {
+            if list.contains(file.token) {
+                return Err(ReadError::Damaged(Damage {
+                    record: "luo_file_ser",
+                    field: "token",
+                    found: Found::Number(file.token),
+                    why: "a second file of this token",
+                }));
+            }
+            list.push_with(file.token, || IncomingFile::from_wire(registry, file))?;
+        }
+
+        pages.extend_from_slice(chain.pages(), GFP_KERNEL)?;
+        Ok(Self { list })
+    }
+
+    /// Returns the file of `token`. Its handler makes it the first time; asked again, this returns
+    /// the same file.
+    ///
+    /// Returns `ENOENT` if there is no such file, what the handler answered, then and whenever
+    /// asked again, or `ENOMEM`. May sleep.
+    pub(crate) fn retrieve(
+        &mut self,
+        registry: &'static Registry,
+        token: u64,
+    ) -> Result<ARef<File>> {
+        self.list.get_mut(token).ok_or(ENOENT)?.retrieve(registry)
+    }
+
+    /// Lets go of all files, last to first, once all handlers say that this is possible. Those
+    /// that nobody asked for are lost.
+    ///
+    /// Returns `EBUSY` if a handler says that it is not, and then nothing has changed. May sleep.
+    pub(crate) fn finish(&mut self) -> Result {
+        if !self.list.files.iter().all(|(_, file)| file.can_finish()) {
+            return Err(EBUSY);
+        }
+        while let Some(file) = self.list.pop() {
+            file.finish();
+        }
+
+        Ok(())
+    }
+}

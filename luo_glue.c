@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the Rust files of the Live Update Orchestrator cannot say themselves:
+ * the boot parameter, initcalls of a chosen level, exported symbols, and calls
+ * of macros and inline functions.
+ */
+
+#include <linux/export.h>
+#include <linux/init.h>
+#include <linux/io.h>
+#include <linux/kstrtox.h>
+#include <linux/liveupdate.h>
+#include <linux/module.h>
+
+#include "luo_glue.h"
+
+static int __init luo_param(char *buf)
+{
+	bool enable;
+	int err;
+
+	err = kstrtobool(buf, &enable);
+	if (!err)
+		luo_set_enabled(enable);
+
+	return err;
+}
+early_param("liveupdate", luo_param);
+
+early_initcall(luo_early_init);
+late_initcall(luo_late_init);
+
+EXPORT_SYMBOL_GPL(liveupdate_enabled);
+EXPORT_SYMBOL_GPL(liveupdate_register_file_handler);
+EXPORT_SYMBOL_GPL(liveupdate_unregister_file_handler);
+
+phys_addr_t luo_virt_to_phys(const void *virt)
+{
+	return virt_to_phys((void *)virt);
+}
+
+void *luo_phys_to_virt(phys_addr_t phys)
+{
+	return phys_to_virt(phys);
+}
+
+bool luo_module_get(struct module *module)
+{
+	return try_module_get(module);
+}
+
+void luo_module_put(struct module *module)
+{
+	module_put(module);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The functions that the Rust files of the Live Update Orchestrator and
+ * luo_glue.c call of each other.
+ */
+
+#ifndef _LUO_GLUE_H
+#define _LUO_GLUE_H
+
+#include <linux/types.h>
+
+struct module;
+
+/* In Rust: c_api.rs */
+void luo_set_enabled(bool enable);
+int luo_early_init(void);
+int luo_late_init(void);
+
+/* In C: luo_glue.c */
+phys_addr_t luo_virt_to_phys(const void *virt);
+void *luo_phys_to_virt(phys_addr_t phys);
+bool luo_module_get(struct module *module);
+void luo_module_put(struct module *module);
+
+#endif /* _LUO_GLUE_H */

@@ -1,0 +1,637 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Named sessions: groups of preserved files, each behind a file descriptor.
+//!
+//! A session of this kernel takes files to preserve; closing it undoes that. A session of the
+//! previous kernel gives files back; closing it releases what is left. These are two types,
+//! [`Session<Outgoing>`] and [`Session<Incoming>`], and what is senseless for one of them does not
+//! exist there. Only the ioctls, which know nothing of types, answer it with `EINVAL`.
+//!
+//! # Locking
+//!
+//! Outermost first; lockdep knows each by the name given here.
+//!
+//! 1. `luo_gate`, a `rw_semaphore`. Whoever changes a session holds it to read, from before the
+//!    change until userspace knows of it. The reboot holds it to write, and keeps it for good if it
+//!    succeeds.
+//! 2. `luo_outgoing`, `luo_incoming`: mutexes, one for each table of sessions. Taken to add, find
+//!    and remove a session, and for the whole of a reboot or a restore.
+//! 3. `luo_session`, a mutex in each session, for its files. Handlers are called under it.
+//! 4. `luo_handlers`, a `rw_semaphore`, and `luo_ids`, a mutex: the [`Registry`]. Innermost, but
+//!    that a handler's `can_preserve` is called with `luo_handlers` held to read.
+//!
+//! C source: `kernel/liveupdate/luo_session.c`.
+
+use crate::abi::block::C_MAX_BLOCKS;
+use crate::abi::luo_v5 as wire;
+use crate::abi::uapi;
+use crate::abi::uapi::Request as _;
+use crate::abi::until_nul;
+use crate::abi::Damage;
+use crate::abi::Found;
+use crate::block::BlockSet;
+use crate::block::Chain;
+use crate::block::ReadError;
+use crate::c_api::Argument;
+use crate::c_api::SessionFile;
+use crate::kho::HandedOver;
+use crate::kho::Memory;
+use crate::kho::Preserved;
+use crate::kho::Published;
+use crate::luo_file::IncomingFiles;
+use crate::luo_file::OutgoingFiles;
+use crate::luo_file::Registry;
+use crate::sync::new_rwsem;
+use crate::sync::RwSemaphore;
+use core::mem;
+use kernel::fs::file::flags::O_CLOEXEC;
+use kernel::fs::file::FileDescriptorReservation;
+use kernel::ioctl::_IOC_NR;
+use kernel::new_mutex;
+use kernel::prelude::*;
+use kernel::rbtree::CursorMut;
+use kernel::rbtree::Entry;
+use kernel::rbtree::RBTree;
+use kernel::rbtree::RBTreeNodeReservation;
+use kernel::str::BStr;
+use kernel::sync::Arc;
+use kernel::sync::Mutex;
+use kernel::types::ScopeGuard;
+use kernel::uaccess::UserPtr;
+
+/// The sessions that the previous kernel handed over, as they stand in its memory.
+pub(crate) type Blocks = Chain<wire::Session, { wire::SESSIONS_PER_BLOCK }>;
+
+/// The name of a session: 1 to 63 bytes, none of them NUL.
+///
+/// # Invariants
+///
+/// The first byte is not NUL, the last one is, and so are all after the first NUL.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name([u8; uapi::NAME_LENGTH]);
+
+impl Name {
+    /// Takes what stands before the first NUL. Returns [`None`] if there is none, or nothing
+    /// before it.
+    fn new(field: &[u8; uapi::NAME_LENGTH]) -> Option<Self> {
+        let len = until_nul(field)?.len();
+        let mut name = *field;
+
+        if len == 0 {
+            return None;
+        }
+        if let Some(rest) = name.get_mut(len..) {
+            rest.fill(0);
+        }
+
+        // INVARIANT: There is a NUL at `len`, which is not 0, and everything from there on is NUL.
+        Some(Self(name))
+    }
+
+    /// The bytes of the name.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        until_nul(&self.0).unwrap_or(&self.0)
+    }
+}
+
+/// What differs between sessions of this and of the previous kernel.
+pub(crate) trait Direction: Sized + 'static {
+    /// The files of a session.
+    type Files: Send + Unpin;
+
+    /// Answers an ioctl that exists in one direction only.
+    fn ioctl(session: &Session<Self>, cmd: u32, arg: &Argument) -> Result;
+
+    /// The last file descriptor of the session was closed.
+    fn close(session: &Arc<Session<Self>>);
+}
+
+/// Sessions of this kernel, to be handed over.
+pub(crate) enum Outgoing {}
+
+/// Sessions of the previous kernel.
+pub(crate) enum Incoming {}
+
+/// A session.
+#[pin_data]
+pub(crate) struct Session<D: Direction> {
+    sessions: &'static Sessions,
+    name: Name,
+    /// Where an outgoing session stands in the order of creation.
+    number: u64,
+    #[pin]
+    files: Mutex<D::Files>,
+}
+
+impl<D: Direction> Session<D> {
+    fn new(
+        sessions: &'static Sessions,
+        name: Name,
+        number: u64,
+        files: D::Files,
+    ) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                sessions,
+                name,
+                number,
+                files <- new_mutex!(files, "luo_session"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// What the session is called.
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Answers an ioctl of a session's file descriptor.
+    ///
+    /// Returns `EINVAL` if the number is not one of a session's, `EFAULT` if the argument cannot be
+    /// read, `ENOTTY` if the command is not the one of that number, `EINVAL` if it is for sessions
+    /// of the other direction, and else what the command returns.
+    pub(crate) fn ioctl(&self, cmd: u32, arg: UserPtr) -> Result {
+        if !uapi::SESSION_NUMBERS.contains(&_IOC_NR(cmd)) {
+            return Err(EINVAL);
+        }
+
+        let arg = Argument::new(arg)?;
+
+        match cmd {
+            uapi::GetName::CMD => self.get_name(&arg),
+            _ => D::ioctl(self, cmd, &arg),
+        }
+    }
+
+    fn get_name(&self, arg: &Argument) -> Result {
+        let mut request: uapi::GetName = arg.read()?;
+
+        if request.reserved != 0 {
+            return Err(EINVAL);
+        }
+        request.name = self.name.0;
+
+        arg.respond(&request)
+    }
+}
+
+impl Direction for Outgoing {
+    type Files = OutgoingFiles;
+
+    fn ioctl(session: &Session<Self>, cmd: u32, arg: &Argument) -> Result {
+        match cmd {
+            uapi::PreserveFd::CMD => session.preserve(arg),
+            uapi::RetrieveFd::CMD | uapi::Finish::CMD => Err(EINVAL),
+            _ => Err(ENOIOCTLCMD),
+        }
+    }
+
+    fn close(session: &Arc<Session<Self>>) {
+        let _gate = session.sessions.gate.read();
+
+        // The name stays taken until everything is undone.
+        drop(mem::take(&mut *session.files.lock()));
+        session.sessions.outgoing.lock().remove(session);
+    }
+}
+
+impl Session<Outgoing> {
+    fn preserve(&self, arg: &Argument) -> Result {
+        let request: uapi::PreserveFd = arg.read()?;
+        let _gate = self.sessions.gate.read();
+
+        self.files
+            .lock()
+            .preserve(&self.sessions.registry, request.token, request.fd)?;
+
+        arg.respond(&request).inspect_err(|_| {
+            pr_warn!(
+                "token {:#x} is preserved, but its owner could not be told\n",
+                request.token
+            )
+        })
+    }
+}
+
+impl Direction for Incoming {
+    type Files = IncomingFiles;
+
+    fn ioctl(session: &Session<Self>, cmd: u32, arg: &Argument) -> Result {
+        match cmd {
+            uapi::RetrieveFd::CMD => session.retrieve(arg),
+            uapi::Finish::CMD => session.finish(arg),
+            uapi::PreserveFd::CMD => Err(EINVAL),
+            _ => Err(ENOIOCTLCMD),
+        }
+    }
+
+    fn close(session: &Arc<Session<Self>>) {
+        let sessions = session.sessions;
+        let _gate = sessions.gate.read();
+        let finished = session.files.lock().finish();
+        let mut table = sessions.incoming.lock();
+
+        if finished.is_ok() {
+            table.sessions.remove(&session.name);
+        } else {
+            pr_warn!(
+                "session '{}' cannot finish yet, it can be retrieved again\n",
+                BStr::from_bytes(session.name.as_bytes())
+            );
+            table.set_retrieved(&session.name, false);
+        }
+    }
+}
+
+impl Session<Incoming> {
+    fn retrieve(&self, arg: &Argument) -> Result {
+        let mut request: uapi::RetrieveFd = arg.read()?;
+        let _gate = self.sessions.gate.read();
+        let fd = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
+        let file = self
+            .files
+            .lock()
+            .retrieve(&self.sessions.registry, request.token)?;
+
+        request.fd = fd.reserved_fd() as i32;
+        arg.respond(&request)?;
+        fd.fd_install(file);
+
+        Ok(())
+    }
+
+    fn finish(&self, arg: &Argument) -> Result {
+        let request: uapi::Finish = arg.read()?;
+        let _gate = self.sessions.gate.read();
+
+        if request.reserved != 0 {
+            return Err(EINVAL);
+        }
+        self.files.lock().finish()?;
+
+        arg.respond(&request)
+    }
+}
+
+/// The root record, and what it points to from the beginning.
+struct Root {
+    record: Published<wire::Root>,
+    _flbs: Preserved<wire::FlbPage>,
+}
+
+/// The sessions of this kernel.
+///
+/// # Invariants
+///
+/// `by_number` has `count` sessions, `names` their names, and `blocks` room for them and no block
+/// to spare.
+struct OutgoingTable {
+    names: RBTree<Name, ()>,
+    by_number: RBTree<u64, Arc<Session<Outgoing>>>,
+    next_number: u64,
+    count: usize,
+    blocks: BlockSet<wire::Session, { wire::SESSIONS_PER_BLOCK }>,
+    root: Option<Root>,
+}
+
+impl OutgoingTable {
+    fn add(&mut self, sessions: &'static Sessions, name: Name) -> Result<Arc<Session<Outgoing>>> {
+        let name_node = RBTreeNodeReservation::new(GFP_KERNEL)?;
+        let number_node = RBTreeNodeReservation::new(GFP_KERNEL)?;
+        let number = self.next_number;
+
+        let Entry::Vacant(entry) = self.names.entry(name) else {
+            return Err(EEXIST);
+        };
+        let session = Session::new(sessions, name, number, OutgoingFiles::default())?;
+
+        self.blocks.reserve(self.count + 1)?;
+        entry.insert((), name_node);
+        self.by_number
+            .insert(number_node.into_node(number, session.clone()));
+        self.next_number += 1;
+        self.count += 1;
+
+        Ok(session)
+    }
+
+    fn remove(&mut self, session: &Session<Outgoing>) {
+        if self.by_number.remove(&session.number).is_some() {
+            self.names.remove(&session.name);
+            self.count -= 1;
+            self.blocks.shrink(self.count);
+        }
+    }
+
+    /// Freezes and writes all sessions in the order of their creation, or none.
+    fn serialize(&mut self) -> Result {
+        let root = self.root.as_mut().ok_or(ENODEV)?;
+        let mut too_long = false;
+
+        root.record.sessions_pa = 0;
+        for (index, (&number, session)) in self.by_number.iter().enumerate() {
+            let mut files = session.files.lock();
+            let written = files.freeze().and_then(|file_set| {
+                let name = session.name.0;
+                let entry = wire::Session { name, file_set };
+
+                self.blocks
+                    .write(index, entry)
+                    .inspect_err(|_| files.unfreeze())
+            });
+
+            if let Err(err) = written {
+                drop(files);
+                self.unfreeze_before(number);
+                return Err(err);
+            }
+            too_long |= files.exceeds_c();
+        }
+
+        if too_long || self.blocks.exceeds_c() {
+            pr_warn!("more than {C_MAX_BLOCKS} blocks in a chain: the next kernel must not be C\n");
+        }
+        root.record.sessions_pa = self.blocks.head();
+
+        Ok(())
+    }
+
+    fn unfreeze_before(&mut self, number: u64) {
+        let mut cursor = self
+            .by_number
+            .cursor_lower_bound_mut(&number)
+            .and_then(CursorMut::move_prev);
+
+        while let Some(frozen) = cursor {
+            frozen.current().1.files.lock().unfreeze();
+            cursor = frozen.move_prev();
+        }
+        self.blocks.clear();
+    }
+}
+
+/// What has become of the previous kernel's sessions.
+pub(crate) enum Handover {
+    /// They are still in its memory.
+    Pending {
+        /// That memory.
+        memory: HandedOver,
+        /// Where they are in it.
+        sessions: Blocks,
+    },
+    /// They are here, or there were none.
+    Restored,
+    /// They cannot be believed, or could not be read; they stay where they are.
+    Refused,
+}
+
+/// Tells the log why a hand-over is refused, and in which session that was found.
+///
+/// Returns the `EIO` that userspace gets to see.
+pub(crate) fn refuse(reason: impl Into<ReadError>, session: Option<Name>) -> Error {
+    const WHAT: &str = "refused what the previous kernel handed over";
+
+    let name = session.as_ref().map_or(b"-".as_slice(), Name::as_bytes);
+    let name = BStr::from_bytes(name);
+
+    match reason.into() {
+        ReadError::Damaged(damage) => pr_err!("{WHAT} (session '{name}'): {damage}\n"),
+        ReadError::NoHandler(file) => pr_err!(
+            "{WHAT} (session '{name}'): no file handler '{}' for token {:#x}\n",
+            BStr::from_bytes(until_nul(&file.compatible).unwrap_or(&file.compatible)),
+            file.token
+        ),
+        ReadError::Kernel(err) => pr_err!("{WHAT} (session '{name}'): {err:?}\n"),
+    }
+
+    EIO
+}
+
+struct IncomingSession {
+    session: Arc<Session<Incoming>>,
+    /// Whether somebody has a file descriptor of it.
+    retrieved: bool,
+}
+
+/// The sessions of the previous kernel.
+struct IncomingTable {
+    handover: Handover,
+    sessions: RBTree<Name, IncomingSession>,
+}
+
+impl IncomingTable {
+    fn set_retrieved(&mut self, name: &Name, retrieved: bool) {
+        if let Some(it) = self.sessions.get_mut(name) {
+            it.retrieved = retrieved;
+        }
+    }
+
+    /// Makes sessions of what the previous kernel wrote. Until all of it has been checked, nothing
+    /// is released.
+    fn restore(&mut self, sessions: &'static Sessions) -> Result {
+        match mem::replace(&mut self.handover, Handover::Refused) {
+            Handover::Refused => Err(EIO),
+            Handover::Restored => {
+                self.handover = Handover::Restored;
+                Ok(())
+            }
+            Handover::Pending {
+                mut memory,
+                sessions: chain,
+            } => {
+                let mut pages = KVVec::new();
+
+                self.sessions = Self::read(sessions, &memory, &chain, &mut pages)?;
+                memory.release(&pages);
+                self.handover = Handover::Restored;
+                Ok(())
+            }
+        }
+    }
+
+    fn read(
+        sessions: &'static Sessions,
+        memory: &impl Memory,
+        chain: &Blocks,
+        pages: &mut KVVec<u64>,
+    ) -> Result<RBTree<Name, IncomingSession>> {
+        let mut table = RBTree::new();
+
+        pages
+            .extend_from_slice(chain.pages(), GFP_KERNEL)
+            .map_err(|err| refuse(err, None))?;
+        for record in chain.iter(memory) {
+            Self::read_session(&mut table, sessions, memory, record, pages)
+                .map_err(|reason| refuse(reason, Name::new(&record.name)))?;
+        }
+
+        pages.sort_unstable();
+        if let Some(&[phys, _]) = pages.array_windows().find(|[a, b]| a == b) {
+            let damage = Damage {
+                record: "kho_block_header_ser",
+                field: "next",
+                found: Found::Number(phys),
+                why: "a block of two chains",
+            };
+            return Err(refuse(damage, None));
+        }
+
+        Ok(table)
+    }
+
+    fn read_session(
+        table: &mut RBTree<Name, IncomingSession>,
+        sessions: &'static Sessions,
+        memory: &impl Memory,
+        record: &wire::Session,
+        pages: &mut KVVec<u64>,
+    ) -> Result<(), ReadError> {
+        let damage = |why| Damage {
+            record: "luo_session_ser",
+            field: "name",
+            found: Found::Nothing,
+            why,
+        };
+        let name = Name::new(&record.name).ok_or(damage("empty, or without a NUL"))?;
+        let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
+        let Entry::Vacant(entry) = table.entry(name) else {
+            return Err(damage("a second session of this name").into());
+        };
+        let files = IncomingFiles::read(&sessions.registry, memory, &record.file_set, pages)?;
+        let it = IncomingSession {
+            session: Session::new(sessions, name, 0, files)?,
+            retrieved: false,
+        };
+
+        entry.insert(it, node);
+        Ok(())
+    }
+}
+
+/// All sessions, and what they share.
+#[pin_data]
+pub(crate) struct Sessions {
+    #[pin]
+    gate: RwSemaphore<()>,
+    #[pin]
+    outgoing: Mutex<OutgoingTable>,
+    #[pin]
+    incoming: Mutex<IncomingTable>,
+    /// The handlers of their files.
+    #[pin]
+    pub(crate) registry: Registry,
+}
+
+impl Sessions {
+    /// Starts without sessions but those in `handover`.
+    pub(crate) fn new(handover: Handover) -> impl PinInit<Self> {
+        pin_init!(Self {
+            gate <- new_rwsem!((), c"luo_gate"),
+            outgoing <- new_mutex!(
+                OutgoingTable {
+                    names: RBTree::new(),
+                    by_number: RBTree::new(),
+                    next_number: 0,
+                    count: 0,
+                    blocks: BlockSet::new(),
+                    root: None,
+                },
+                "luo_outgoing"
+            ),
+            incoming <- new_mutex!(
+                IncomingTable {
+                    handover,
+                    sessions: RBTree::new(),
+                },
+                "luo_incoming"
+            ),
+            registry <- Registry::new(),
+        })
+    }
+
+    /// Says where the next kernel begins to read.
+    pub(crate) fn set_root(&self, record: Published<wire::Root>, flbs: Preserved<wire::FlbPage>) {
+        let root = Root {
+            record,
+            _flbs: flbs,
+        };
+
+        self.outgoing.lock().root = Some(root);
+    }
+
+    /// Restores the sessions of the previous kernel, if that has not been done.
+    ///
+    /// Returns `EIO`, then and ever after, if they cannot be believed or read. May sleep.
+    pub(crate) fn restore(&'static self) -> Result {
+        self.incoming.lock().restore(self)
+    }
+
+    /// Creates a session: `LIVEUPDATE_IOCTL_CREATE_SESSION`.
+    ///
+    /// Returns `EMFILE` without room for its file descriptor, `ENFILE` without room for its file, `EINVAL` if the name is
+    /// empty or too long, `EEXIST` if it is taken, `ENOMEM`, and what [`Argument`] returns; then
+    /// there is no session. May sleep.
+    pub(crate) fn create(&'static self, arg: &Argument) -> Result {
+        let mut request: uapi::CreateSession = arg.read()?;
+        let fd = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
+        let name = Name::new(&request.name).ok_or(EINVAL)?;
+        let _gate = self.gate.read();
+        let session = self.outgoing.lock().add(self, name)?;
+        let session = ScopeGuard::new_with_data(session, |session| {
+            self.outgoing.lock().remove(&session);
+        });
+        let file = SessionFile::new(session.clone())?;
+
+        request.fd = fd.reserved_fd() as i32;
+        arg.respond(&request)?;
+        file.install(fd);
+        session.dismiss();
+
+        Ok(())
+    }
+
+    /// Retrieves a session of the previous kernel: `LIVEUPDATE_IOCTL_RETRIEVE_SESSION`.
+    ///
+    /// Returns `EMFILE` without room for its file descriptor, `ENFILE` without room for its file, `ENOENT` if there is no
+    /// session of that name, `EINVAL` if somebody has it already, `ENOMEM`, and what [`Argument`]
+    /// returns; then it can be retrieved still. May sleep.
+    pub(crate) fn retrieve(&self, arg: &Argument) -> Result {
+        let mut request: uapi::RetrieveSession = arg.read()?;
+        let fd = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
+        let name = Name::new(&request.name).ok_or(ENOENT)?;
+        let _gate = self.gate.read();
+        let session = {
+            let mut table = self.incoming.lock();
+            let it = table.sessions.get_mut(&name).ok_or(ENOENT)?;
+
+            if mem::replace(&mut it.retrieved, true) {
+                return Err(EINVAL);
+            }
+            it.session.clone()
+        };
+        let undo = ScopeGuard::new(|| self.incoming.lock().set_retrieved(&name, false));
+        let file = SessionFile::new(session)?;
+
+        request.fd = fd.reserved_fd() as i32;
+        arg.respond(&request)?;
+        file.install(fd);
+        undo.dismiss();
+
+        Ok(())
+    }
+
+    /// Writes down all sessions of this kernel, for the next one to read.
+    ///
+    /// On success no session can be changed any more. On failure all can, and nothing is written.
+    ///
+    /// Returns what the handler of a file answered to its `freeze`. May sleep.
+    pub(crate) fn serialize(&self) -> Result {
+        let gate = self.gate.write();
+
+        self.outgoing.lock().serialize()?;
+        gate.keep();
+
+        Ok(())
+    }
+}
