@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! All groups of tests, in the order in which a file's life goes.
+
+mod arguments;
+mod blocks;
+mod chain;
+mod contents;
+mod descriptors;
+mod errors;
+mod handler;
+mod names;
+mod reboot;
+mod refused;
+mod retrieve;
+mod undo;
+
+use crate::Group;
+
+pub const ALL: &[Group] = &[
+    errors::GROUP,
+    arguments::GROUP,
+    names::GROUP,
+    descriptors::GROUP,
+    undo::GROUP,
+    reboot::GROUP,
+    retrieve::GROUP,
+    contents::GROUP,
+    chain::GROUP,
+    blocks::FULL,
+    blocks::OVER,
+    blocks::TWICE_OVER,
+    blocks::REFUSED,
+    refused::GROUP,
+    handler::GROUP,
+];

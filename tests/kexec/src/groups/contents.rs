@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a memory file is in the next kernel: its bytes, size, position and seals, as they were at
+//! the moment of the kexec.
+
+use crate::{
+    file::{content, memfd},
+    Group, World,
+};
+use anyhow::Result;
+use liveupdate::Device;
+use nix::{
+    errno::Errno::EPERM,
+    fcntl::{fcntl, FcntlArg::F_ADD_SEALS, FcntlArg::F_GET_SEALS, SealFlag},
+    sys::memfd::{memfd_create, MFdFlags},
+};
+use std::{
+    fs::File,
+    io::{self, Seek, SeekFrom, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::FileExt,
+    },
+};
+
+pub const GROUP: Group = Group {
+    name: "contents",
+    stages: &[
+        &[("hand-over", hand_over)],
+        &[
+            ("empty", empty),
+            ("sizes", sizes),
+            ("sparse", sparse),
+            ("changed-after-preserve", changed),
+            ("seals", seals),
+            ("unsealable", unsealable),
+        ],
+    ],
+};
+
+/// Around the size of a page, a huge page's, and odd ones.
+const SIZES: [usize; 6] = [1, 4095, 4096, 4097, 2 << 20, (3 << 20) + 5];
+/// A sparse file's size, and where its only byte is.
+const SPARSE: (u64, u64) = (1 << 20, 500_000);
+/// All that can be set.
+const SEALS: [SealFlag; 4] = [
+    SealFlag::F_SEAL_GROW,
+    SealFlag::F_SEAL_SHRINK,
+    SealFlag::F_SEAL_WRITE,
+    SealFlag::F_SEAL_SEAL,
+];
+
+/// Bytes in which a page in another's place is noticed.
+fn pattern(size: usize) -> Vec<u8> {
+    (0u32..)
+        .flat_map(|word| (word ^ size as u32).to_le_bytes())
+        .take(size)
+        .collect()
+}
+
+fn hand_over(world: &mut World) -> Result<()> {
+    let device = Device::open()?;
+    let session = device.create_session(b"empty")?;
+    session.preserve_fd(memfd(b"")?.as_fd(), 1)?;
+    world.keep(session);
+
+    let session = device.create_session(b"sizes")?;
+    for size in SIZES {
+        session.preserve_fd(memfd(&pattern(size))?.as_fd(), size as u64)?;
+    }
+    world.keep(session);
+
+    let session = device.create_session(b"sparse")?;
+    let file = memfd(b"")?;
+    file.set_len(SPARSE.0)?;
+    file.write_all_at(b"!", SPARSE.1)?;
+    session.preserve_fd(file.as_fd(), 1)?;
+    world.keep(session);
+
+    // A preserved file can still be written to, and moved in.
+    let session = device.create_session(b"changed")?;
+    let mut file = memfd(b"the old content")?;
+    session.preserve_fd(file.as_fd(), 1)?;
+    file.seek(SeekFrom::Start(4))?;
+    file.write_all(b"NEW")?;
+    world.keep(session);
+    world.keep(file);
+
+    let session = device.create_session(b"seals")?;
+    for (token, seal) in (0..).zip(SEALS) {
+        let file = memfd(b"sealed")?;
+        fcntl(&file, F_ADD_SEALS(seal))?;
+        session.preserve_fd(file.as_fd(), token)?;
+    }
+    world.keep(session);
+
+    let session = device.create_session(b"unsealable")?;
+    let file = File::from(memfd_create("luo", MFdFlags::MFD_CLOEXEC)?);
+    session.preserve_fd(file.as_fd(), 1)?;
+    world.keep(session);
+    Ok(())
+}
+
+fn retrieve(name: &[u8], token: u64) -> Result<File> {
+    let session = Device::open()?.retrieve_session(name)?;
+    let file: OwnedFd = done!(session.retrieve_fd(token));
+    done!(session.finish());
+    Ok(file.into())
+}
+
+fn empty(_: &mut World) -> Result<()> {
+    let file = retrieve(b"empty", 1)?;
+    same!(file.metadata()?.len(), 0);
+    file.write_all_at(b"filled", 0)?;
+    same!(content(&file)?, b"filled");
+    Ok(())
+}
+
+fn sizes(_: &mut World) -> Result<()> {
+    let session = Device::open()?.retrieve_session(b"sizes")?;
+    for size in SIZES {
+        let file = File::from(done!(session.retrieve_fd(size as u64), size));
+        same!(file.metadata()?.len(), size as u64);
+        same!(content(&file)? == pattern(size), true, size);
+    }
+    Ok(())
+}
+
+fn sparse(_: &mut World) -> Result<()> {
+    let file = retrieve(b"sparse", 1)?;
+    let mut due = vec![0; usize::try_from(SPARSE.0)?];
+    due[usize::try_from(SPARSE.1)?] = b'!';
+    same!(content(&file)? == due, true);
+    Ok(())
+}
+
+fn changed(_: &mut World) -> Result<()> {
+    let mut file = retrieve(b"changed", 1)?;
+    same!(file.stream_position()?, 7);
+    same!(content(&file)?, b"the NEW content");
+    Ok(())
+}
+
+fn seals(_: &mut World) -> Result<()> {
+    let session = Device::open()?.retrieve_session(b"seals")?;
+    for (token, seal) in (0..).zip(SEALS) {
+        let file = File::from(done!(session.retrieve_fd(token), token));
+        same!(SealFlag::from_bits_retain(fcntl(&file, F_GET_SEALS)?), seal);
+        same!(content(&file)?, b"sealed");
+        match seal {
+            SealFlag::F_SEAL_GROW => refused!(file.set_len(7), EPERM),
+            SealFlag::F_SEAL_SHRINK => refused!(file.set_len(5), EPERM),
+            SealFlag::F_SEAL_WRITE => refused!(file.write_at(b"S", 0), EPERM),
+            seal => refused!(add_seal(&file, seal), EPERM),
+        }
+    }
+    Ok(())
+}
+
+/// A memory file that was made without sealing has the seal against seals.
+fn unsealable(_: &mut World) -> Result<()> {
+    let file = retrieve(b"unsealable", 1)?;
+    refused!(add_seal(&file, SealFlag::F_SEAL_GROW), EPERM);
+    Ok(())
+}
+
+fn add_seal(file: &File, seal: SealFlag) -> io::Result<()> {
+    fcntl(file, F_ADD_SEALS(seal))?;
+    Ok(())
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests what userspace sees of live update, before and after real kexecs, where the kernel
+//! tree's own selftests do not reach.
+//!
+//! A group of tests has one stage for each kernel that it runs in. Whoever runs it calls
+//! `luo-kexec-tests -g GROUP -s STAGE` as root, with the next kernel loaded when the group has a
+//! further stage, and kexecs after exit status 0: a process that holds the sessions is then left
+//! in the background. Results are KTAP lines on standard output.
+//!
+//! The same expectations hold for the C LUO and the Rust LUO, apart from [`differences`].
+
+#[macro_use]
+mod check;
+mod argument;
+mod differences;
+mod driver;
+mod file;
+mod groups;
+mod process;
+
+use anyhow::{bail, Context, Result};
+use clap::Parser;
+use differences::Luo;
+use nix::unistd;
+use std::{
+    io::{self, Write},
+    os::fd::OwnedFd,
+    process::ExitCode,
+};
+
+/// A test: its name and what it does.
+type Case = (&'static str, fn(&mut World) -> Result<()>);
+
+/// Tests that share their kernels, and so their sessions' names; a list of them for each stage.
+struct Group {
+    name: &'static str,
+    stages: &'static [&'static [Case]],
+}
+
+/// What the tests of one stage run in.
+struct World {
+    /// The kernel's LUO.
+    luo: Luo,
+    /// Descriptors that stay open until the kexec.
+    kept: Vec<OwnedFd>,
+}
+
+impl World {
+    fn keep(&mut self, fd: impl Into<OwnedFd>) {
+        self.kept.push(fd.into());
+    }
+}
+
+/// Tests live update across kexecs.
+#[derive(Parser)]
+struct Arguments {
+    /// List the groups, each with its number of stages
+    #[arg(long, exclusive = true)]
+    list: bool,
+    /// The group to run
+    #[arg(short, long, required_unless_present = "list")]
+    group: Option<String>,
+    /// The stage of the group to run
+    #[arg(short, long, default_value_t = 1)]
+    stage: usize,
+    /// Which LUO the kernel has
+    #[arg(long, env = "LUO_IMPL", required_unless_present = "list")]
+    luo: Option<Luo>,
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    match (arguments.group, arguments.luo) {
+        (Some(group), Some(luo)) => run(&group, arguments.stage, luo),
+        _ => {
+            for group in groups::ALL {
+                println!("{} {}", group.name, group.stages.len());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Runs one stage of a group; if it passes, the descriptors it keeps outlive this process.
+fn run(name: &str, stage: usize, luo: Luo) -> Result<ExitCode> {
+    let group = groups::ALL
+        .iter()
+        .find(|group| group.name == name)
+        .with_context(|| format!("no group '{name}'"))?;
+    let Some(cases) = stage.checked_sub(1).and_then(|at| group.stages.get(at)) else {
+        bail!("group '{name}' has {} stages", group.stages.len());
+    };
+
+    let mut world = World { luo, kept: vec![] };
+    let mut passed = true;
+    println!("KTAP version 1\n1..{}", cases.len());
+    for (number, (case, test)) in (1..).zip(*cases) {
+        match test(&mut world) {
+            Ok(()) => println!("ok {number} {case}"),
+            Err(error) => {
+                passed = false;
+                println!("not ok {number} {case} # {error:#}");
+            }
+        }
+    }
+    io::stdout().flush()?;
+
+    if passed && stage < group.stages.len() {
+        unistd::daemon(true, true).context("cannot stay in the background")?;
+        loop {
+            unistd::pause();
+        }
+    }
+    Ok(ExitCode::from(u8::from(!passed)))
+}

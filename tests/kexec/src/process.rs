@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! This process and its kernel: its descriptor table, its children, the kernel's log.
+
+use anyhow::{ensure, Result};
+use nix::{
+    libc::O_NONBLOCK,
+    sys::{
+        resource::{getrlimit, setrlimit, Resource},
+        signal::{kill, Signal},
+        wait::{waitpid, WaitStatus},
+    },
+    unistd::{fork, pause, ForkResult},
+};
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::fs::OpenOptionsExt,
+    },
+};
+
+/// The number of this process's next descriptor: the lowest one that is neither open nor, for a
+/// call that failed halfway, reserved.
+pub fn next_descriptor() -> Result<RawFd> {
+    Ok(File::open("/dev/null")?.as_raw_fd())
+}
+
+/// Runs `body` while no descriptor can be added to this process.
+pub fn with_full_table<T>(body: impl FnOnce() -> T) -> Result<T> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let next = u64::try_from(next_descriptor()?)?;
+    setrlimit(Resource::RLIMIT_NOFILE, next, hard)?;
+    let value = body();
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
+    Ok(value)
+}
+
+/// Kills a child process at the moment when it holds what `holdings` gives.
+pub fn kill_holder<T>(
+    holdings: impl FnOnce() -> Result<T>,
+    meanwhile: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let (mut ready, mut tell) = io::pipe()?;
+    // SAFETY: This program has one thread.
+    let child = match unsafe { fork() }? {
+        ForkResult::Child => {
+            let held = holdings();
+            // A parent that hears nothing fails the test.
+            if held.is_ok() && tell.write_all(b"!").is_ok() {
+                pause();
+            }
+            std::process::exit(1);
+        }
+        ForkResult::Parent { child } => child,
+    };
+    drop(tell);
+    let told = ready.read_exact(&mut [0]);
+    let seen = told.is_ok().then(meanwhile);
+    kill(child, Signal::SIGKILL)?;
+    let status = waitpid(child, None)?;
+    ensure!(
+        matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)),
+        "the child that was to be killed failed first: {status:?}"
+    );
+    told?;
+    seen.unwrap_or(Ok(()))
+}
+
+/// The kernel's log.
+pub struct Log(File);
+
+impl Log {
+    /// All of it.
+    pub fn from_start() -> Result<Self> {
+        let log = File::options()
+            .read(true)
+            .custom_flags(O_NONBLOCK)
+            .open("/dev/kmsg")?;
+        Ok(Self(log))
+    }
+
+    /// What is yet to come.
+    pub fn from_now() -> Result<Self> {
+        let mut log = Self::from_start()?;
+        log.0.seek(SeekFrom::End(0))?;
+        Ok(log)
+    }
+
+    /// The number in the next line that has one behind `text`.
+    pub fn number_after(&mut self, text: &str) -> Result<Option<u64>> {
+        let mut record = [0; 8192];
+        loop {
+            let length = match self.0.read(&mut record) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                length => length?,
+            };
+            let record = String::from_utf8_lossy(&record[..length]);
+            if let Some((_, rest)) = record.split_once(text) {
+                let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                return Ok(Some(digits.parse()?));
+            }
+        }
+    }
+}
+
+/// The number of the live update that led to this kernel, if one did.
+pub fn live_update_number() -> Result<Option<u64>> {
+    Log::from_start()?.number_after("liveupdate number: ")
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How the guest talks to the host: whole records in the kernel's log.
+//!
+//! A record written to `/dev/kmsg` reaches the console in one piece and in
+//! order with what the kernel itself has to say, and its tag keeps it apart
+//! from that. A program that prints "BUG:" is therefore no kernel bug.
+
+use serde::Deserialize;
+use serde::Serialize;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::Write;
+
+/// Tag of a [`Report`] in the kernel's log.
+pub const REPORT: &str = "luo-report: ";
+/// Tag of a line that the guest's program printed.
+pub const OUTPUT: &str = "luo-output: ";
+
+/// An argument that stands for the number of the stage.
+pub const STAGE: &str = "@stage@";
+
+/// The kernel refuses longer records.
+const RECORD_MAX: usize = 1000;
+
+/// What a guest program tells the host.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub enum Report {
+    /// The kernel is up and the program of this stage is about to run.
+    Started {
+        /// Number of this stage, counted from 1.
+        stage: u32,
+        /// The kernel's release and version.
+        kernel: String,
+        /// The kernel's random id of this boot.
+        boot_id: String,
+    },
+    /// The program of this stage ended; a signal counts as 128 plus its number.
+    Ended {
+        /// Number of this stage.
+        stage: u32,
+        /// Exit status, 0 for success.
+        status: i32,
+    },
+    /// The guest could not go on.
+    Failed {
+        /// What was tried, and why it failed.
+        error: String,
+    },
+    /// A file was read, before it is handed over or after.
+    File(File),
+    /// The next thing is the `reboot()` into the next kernel.
+    Rebooting,
+    /// The first descriptor was retrieved.
+    Retrieved,
+}
+
+/// A preserved file, as read from its start to its end.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct File {
+    /// Name of its session.
+    pub session: String,
+    /// Its token.
+    pub token: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// XXH64 of the contents.
+    pub checksum: u64,
+}
+
+/// Writes `text` under `tag` into the kernel's log, in as many records as it needs.
+pub fn log(tag: &str, text: &[u8]) -> io::Result<()> {
+    let mut kmsg = OpenOptions::new().write(true).open("/dev/kmsg")?;
+    for part in text.chunks(RECORD_MAX - tag.len()) {
+        kmsg.write_all(&[tag.as_bytes(), part].concat())?;
+    }
+    Ok(())
+}
+
+impl Report {
+    /// Sends the report to the host.
+    pub fn send(&self) -> io::Result<()> {
+        log(REPORT, &serde_json::to_vec(self)?)
+    }
+
+    /// Reads a report back from what follows its tag.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Live updates in QEMU, to test a kernel or to show one.
+
+mod demo;
+mod selftest;
+
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use luo_vm::Accel;
+use luo_vm::Vm;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Parser)]
+#[command(about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the kernel tree's own live update programs and ours, as KTAP
+    Selftest(selftest::Selftest),
+    /// Carry memory across one live update, and tell the story
+    Demo(demo::Demo),
+}
+
+/// What every machine needs.
+#[derive(Args)]
+struct Machine {
+    /// The kernel's build directory
+    #[arg(long, value_name = "DIR")]
+    kernel: PathBuf,
+    /// The build directory of the kernel after a live update, if it is another
+    #[arg(long, value_name = "DIR")]
+    next: Option<PathBuf>,
+    /// The directory of the guest's programs
+    #[arg(long, value_name = "DIR")]
+    guest: PathBuf,
+    /// The directory for logs and results
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The guest's memory, as QEMU writes it
+    #[arg(long, value_name = "SIZE", default_value = "1G")]
+    memory: String,
+    /// One more kernel parameter; may be repeated
+    #[arg(long, value_name = "PARAM")]
+    param: Vec<String>,
+    /// How QEMU executes the guest
+    #[arg(long, value_enum, default_value_t)]
+    accel: Accel,
+    /// How long one machine may take
+    #[arg(long, value_name = "SECONDS", default_value = "120")]
+    timeout: u64,
+}
+
+impl Machine {
+    fn log(&self, name: &str) -> PathBuf {
+        self.out.join(name).with_extension("log")
+    }
+
+    /// A machine that runs `program` and logs as `name`.
+    fn vm(&self, program: &Path, name: &str) -> Vm {
+        Vm::new(&self.kernel, &self.guest, program, &self.log(name))
+            .next(self.next.as_ref().unwrap_or(&self.kernel))
+            .memory(&self.memory)
+            .params(&self.param)
+            .accel(self.accel)
+            .timeout(Duration::from_secs(self.timeout))
+    }
+}
+
+fn main() -> ExitCode {
+    let passed = match Cli::parse().command {
+        Command::Selftest(selftest) => selftest.run(),
+        Command::Demo(demo) => demo.run(),
+    };
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("luo-vm: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Runs every live update test, each in a machine of its own, and prints KTAP.
+//!
+//! A stage is a case too: it passes if its kernel had no complaint and its program
+//! did what no case of the program's own accounts for. So every test fails that ends
+//! early, and the names of what a test consists of do not depend on how it went.
+
+use crate::Machine;
+use anyhow::ensure;
+use anyhow::Context;
+use anyhow::Result;
+use clap::Args;
+use clap::ValueEnum;
+use luo_vm::tap::Case;
+use luo_vm::tap::Tap;
+use luo_vm::Failure;
+use luo_vm::Line;
+use luo_vm::Run;
+use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread;
+
+const HARNESS: &str = "liveupdate";
+const KEXEC: [&str; 4] = [
+    "luo_kexec_simple",
+    "luo_multi_session",
+    "luo_stress_files",
+    "luo_stress_sessions",
+];
+const OURS: &str = "luo-kexec-tests";
+
+/// The implementation of LUO in the kernel.
+#[derive(Clone, Copy, ValueEnum)]
+enum Impl {
+    Rust,
+    C,
+}
+
+/// `luo-vm selftest`
+#[derive(Args)]
+pub struct Selftest {
+    #[command(flatten)]
+    machine: Machine,
+    /// The kernel's LUO, told to the tests as LUO_IMPL
+    #[arg(long = "impl", value_enum)]
+    implementation: Impl,
+    /// The directory of the kernel tree's own programs
+    #[arg(long, value_name = "DIR")]
+    kselftest: PathBuf,
+    /// Run only this test; may be repeated
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// How many machines run at a time
+    #[arg(long, value_name = "N", default_value = "2")]
+    jobs: usize,
+}
+
+/// How a program tells its results.
+#[derive(Clone, Copy)]
+enum Results {
+    /// As KTAP, in each stage.
+    Ktap,
+    /// In a line of its last stage.
+    Line(&'static str),
+}
+
+struct Test {
+    name: String,
+    program: PathBuf,
+    args: Vec<String>,
+    stages: u32,
+    results: Results,
+}
+
+impl Selftest {
+    /// Runs the tests; true if all have passed.
+    pub fn run(&self) -> Result<bool> {
+        fs::create_dir_all(&self.machine.out)
+            .with_context(|| self.machine.out.display().to_string())?;
+        let tests = self.tests()?;
+        println!("KTAP version 1\n1..{}", tests.len());
+
+        let mut results = Vec::new();
+        let (claimed, (sender, receiver)) = (AtomicUsize::new(0), mpsc::channel());
+        thread::scope(|scope| {
+            for _ in 0..self.jobs.max(1) {
+                let (tests, claimed, sender) = (&tests, &claimed, sender.clone());
+                scope.spawn(move || loop {
+                    let index = claimed.fetch_add(1, Ordering::Relaxed);
+                    let Some(test) = tests.get(index) else { break };
+                    if sender.send((index, self.cases(test))).is_err() {
+                        break;
+                    }
+                });
+            }
+            drop(sender);
+
+            // In the order of the plan, whichever is done first.
+            let mut done = BTreeMap::new();
+            let mut due = 0;
+            for (index, cases) in receiver {
+                done.insert(index, cases);
+                while let Some(cases) = done.remove(&due) {
+                    let test = &tests[due];
+                    let cases = cases.with_context(|| test.name.clone())?;
+                    due += 1;
+                    self.print(due, test, &cases);
+                    results.extend(cases.into_iter().map(|case| {
+                        (
+                            format!("{}/{}", test.name, case.name),
+                            case.failure.is_none(),
+                        )
+                    }));
+                }
+            }
+            anyhow::Ok(())
+        })?;
+
+        results.sort();
+        let path = self.machine.out.join("results.txt");
+        let lines: String = results
+            .iter()
+            .map(|(name, passed)| format!("{}ok {name}\n", if *passed { "" } else { "not " }))
+            .collect();
+        fs::write(&path, lines).with_context(|| path.display().to_string())?;
+
+        let passed = results.iter().filter(|(_, passed)| *passed).count();
+        let failed = results.len() - passed;
+        println!("{passed} passed, {failed} failed");
+        Ok(failed == 0)
+    }
+
+    fn tests(&self) -> Result<Vec<Test>> {
+        let mut tests = vec![Test {
+            name: HARNESS.to_owned(),
+            program: self.kselftest.join(HARNESS),
+            args: Vec::new(),
+            stages: 1,
+            results: Results::Ktap,
+        }];
+        tests.extend(KEXEC.map(|name| Test {
+            name: name.to_owned(),
+            program: self.kselftest.join(name),
+            args: per_stage(&[]),
+            stages: 2,
+            results: Results::Line("TEST PASSED"),
+        }));
+        let ours = self.machine.guest.join(OURS);
+        for (group, stages) in groups(&ours)? {
+            tests.push(Test {
+                args: per_stage(&["-g", &group]),
+                name: group,
+                program: ours.clone(),
+                stages,
+                results: Results::Ktap,
+            });
+        }
+
+        let known = |name: &String| tests.iter().any(|test| test.name == *name);
+        if let Some(unknown) = self.only.iter().find(|name| !known(name)) {
+            let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).collect();
+            anyhow::bail!("no test is named {unknown}; there are {}", names.join(" "));
+        }
+        tests.retain(|test| self.only.is_empty() || self.only.contains(&test.name));
+        Ok(tests)
+    }
+
+    fn cases(&self, test: &Test) -> Result<Vec<Case>> {
+        let implementation = match self.implementation {
+            Impl::Rust => "rust",
+            Impl::C => "c",
+        };
+        let run = self
+            .machine
+            .vm(&test.program, &test.name)
+            .args(&test.args)
+            .stages(test.stages)
+            .params([format!("LUO_IMPL={implementation}")])
+            .run(|_| ())?;
+        Ok((1..=test.stages)
+            .flat_map(|stage| test.judge(&run, stage))
+            .collect())
+    }
+
+    fn print(&self, number: usize, test: &Test, cases: &[Case]) {
+        println!("    KTAP version 1\n    1..{}", cases.len());
+        for (case, number) in cases.iter().zip(1..) {
+            match &case.failure {
+                None => println!("    ok {number} {}", case.name),
+                Some(failure) => {
+                    println!("    not ok {number} {} # {}", case.name, failure.reason);
+                    for line in &failure.context {
+                        println!("    # | {line}");
+                    }
+                }
+            }
+        }
+        if cases.iter().all(|case| case.failure.is_none()) {
+            println!("ok {number} {}", test.name);
+        } else {
+            println!("# log: {}", self.machine.log(&test.name).display());
+            println!("not ok {number} {}", test.name);
+        }
+    }
+}
+
+impl Test {
+    /// The cases of one stage: those that the program printed, and the stage itself.
+    fn judge(&self, run: &Run, stage: u32) -> Vec<Case> {
+        let output = || run.stage(stage).iter().filter_map(Line::output);
+        let name = format!("stage {stage}");
+        let (mut cases, broken) = match self.results {
+            Results::Ktap => {
+                let tap = Tap::parse(output());
+                let broken = tap.failure();
+                (tap.cases, broken)
+            }
+            Results::Line(due) => {
+                let told = stage < self.stages || output().any(|line| line.contains(due));
+                (Vec::new(), (!told).then(|| format!("no line says {due}")))
+            }
+        };
+        let unexplained = match run.status(stage) {
+            Some(status) if status != 0 && cases.iter().all(|case| case.failure.is_none()) => {
+                Some(format!("exit status {status}"))
+            }
+            _ => None,
+        };
+        let failure = run
+            .failure(stage)
+            .or(unexplained.or(broken).map(|reason| Failure {
+                reason,
+                context: output()
+                    .skip(output().count().saturating_sub(10))
+                    .map(str::to_owned)
+                    .collect(),
+            }));
+
+        for case in &mut cases {
+            case.name = format!("{name}: {}", case.name);
+        }
+        cases.push(Case { name, failure });
+        cases
+    }
+}
+
+/// `args` and the number of the stage.
+fn per_stage(args: &[&str]) -> Vec<String> {
+    args.iter()
+        .chain(&["-s", luo_guest::STAGE])
+        .map(|arg| (*arg).to_owned())
+        .collect()
+}
+
+/// The groups of our own tests, and how many stages each has.
+fn groups(program: &Path) -> Result<Vec<(String, u32)>> {
+    let path = program.display();
+    let output = Command::new(program)
+        .arg("--list")
+        .output()
+        .with_context(|| path.to_string())?;
+    ensure!(output.status.success(), "{path} --list: {}", output.status);
+    let groups: Vec<_> = String::from_utf8(output.stdout)?
+        .lines()
+        .map(|line| {
+            let (name, stages) = line.split_once(' ')?;
+            Some((name.to_owned(), stages.parse::<NonZeroU32>().ok()?.get()))
+        })
+        .collect::<Option<_>>()
+        .with_context(|| format!("{path} --list: not a list of names and stages"))?;
+    ensure!(!groups.is_empty(), "{path} --list: no groups");
+    Ok(groups)
+}

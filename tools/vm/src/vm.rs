@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A virtual machine: what it boots, what it runs, how long it may take.
+
+use crate::console::Line;
+use crate::initramfs;
+use crate::run::End;
+use crate::run::Run;
+use anyhow::Context;
+use anyhow::Result;
+use std::fs::File;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+const QEMU: &str = "qemu-system-x86_64";
+
+/// The kernel, in its build directory.
+const KERNEL: &str = "arch/x86/boot/bzImage";
+
+/// The kernel for the next stage, in the guest.
+const NEXT_KERNEL: &str = "/boot/bzImage";
+
+/// How QEMU executes the guest.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+pub enum Accel {
+    /// Translated: works everywhere
+    #[default]
+    Tcg,
+    /// On the host's processor: where `/dev/kvm` works
+    Kvm,
+}
+
+/// A virtual machine, not yet started.
+#[derive(Clone, Debug)]
+pub struct Vm {
+    build: PathBuf,
+    files: Vec<(PathBuf, String)>,
+    run: Vec<String>,
+    stages: u32,
+    params: Vec<String>,
+    memory: String,
+    accel: Accel,
+    timeout: Duration,
+    log: PathBuf,
+}
+
+impl Vm {
+    /// A machine that boots the kernel of the build directory `build`, has `init` of
+    /// the directory `guest` run `program`, and logs its console to `log`.
+    pub fn new(build: &Path, guest: &Path, program: &Path, log: &Path) -> Self {
+        let name = program
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Self {
+            build: build.to_owned(),
+            files: vec![
+                (guest.join("init"), "/init".to_owned()),
+                (build.join(KERNEL), NEXT_KERNEL.to_owned()),
+                (program.to_owned(), format!("/bin/{name}")),
+            ],
+            run: vec![name],
+            stages: 1,
+            params: Vec::new(),
+            memory: "1G".to_owned(),
+            accel: Accel::Tcg,
+            timeout: Duration::from_secs(120),
+            log: log.to_owned(),
+        }
+    }
+
+    /// Gives the program arguments, [`luo_guest::STAGE`] for the number of the stage.
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.run.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets how many kernels run the program in turn.
+    pub fn stages(mut self, stages: u32) -> Self {
+        self.stages = stages;
+        self
+    }
+
+    /// Adds kernel parameters; one that the kernel does not know becomes environment.
+    pub fn params<S: Into<String>>(mut self, params: impl IntoIterator<Item = S>) -> Self {
+        self.params.extend(params.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the build directory of the kernel that every later stage boots.
+    pub fn next(mut self, build: &Path) -> Self {
+        let kernel = build.join(KERNEL);
+        for (from, to) in &mut self.files {
+            if to == NEXT_KERNEL {
+                from.clone_from(&kernel);
+            }
+        }
+        self
+    }
+
+    /// Sets the memory size, as QEMU writes it.
+    pub fn memory(mut self, memory: &str) -> Self {
+        self.memory = memory.to_owned();
+        self
+    }
+
+    /// Sets how QEMU executes the guest.
+    pub fn accel(mut self, accel: Accel) -> Self {
+        self.accel = accel;
+        self
+    }
+
+    /// Sets how long all stages together may take.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Runs the machine to its end, or to its timeout, and shows `watch` every line.
+    pub fn run(&self, watch: impl FnMut(&Line)) -> Result<Run> {
+        let scratch = tempfile::tempdir()?;
+        let initramfs = initramfs::pack(&self.build, &self.files, &scratch)?;
+        let log = File::create(&self.log).with_context(|| self.log.display().to_string())?;
+        let mut qemu = self.qemu(&initramfs, &log)?;
+        let followed = self.follow(&mut qemu, log, watch);
+        if followed.is_err() {
+            let _ = qemu.kill();
+            let _ = qemu.wait();
+        }
+        followed
+    }
+
+    /// The kernel's check of its timer counts on a host with time to spare: hence
+    /// `no_timer_check`.
+    fn cmdline(&self) -> String {
+        format!(
+            "console=ttyS0 no_timer_check panic=-1 printk.devkmsg=on retain_initrd liveupdate=on {} \
+             LUO_STAGE=1 LUO_STAGES={} -- {}",
+            self.params.join(" "),
+            self.stages,
+            self.run.join(" "),
+        )
+    }
+
+    /// Starts QEMU. A kexec is no reset to it; a reset ends it.
+    fn qemu(&self, initramfs: &Path, log: &File) -> Result<Child> {
+        let accel = match self.accel {
+            Accel::Tcg => "tcg",
+            Accel::Kvm => "kvm",
+        };
+        Command::new(QEMU)
+            .args(["-accel", accel, "-m", &self.memory, "-smp", "1"])
+            .args([
+                "-nodefaults",
+                "-display",
+                "none",
+                "-no-reboot",
+                "-serial",
+                "stdio",
+            ])
+            .arg("-kernel")
+            .arg(self.build.join(KERNEL))
+            .arg("-initrd")
+            .arg(initramfs)
+            .args(["-append", &self.cmdline()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log.try_clone()?)
+            .spawn()
+            .context(QEMU)
+    }
+
+    fn follow(&self, qemu: &mut Child, mut log: File, mut watch: impl FnMut(&Line)) -> Result<Run> {
+        let start = Instant::now();
+        let console = BufReader::new(qemu.stdout.take().context("QEMU's console")?);
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            // Ends with QEMU, or with the receiver.
+            for line in console.split(b'\n').map_while(Result::ok) {
+                if sender.send((start.elapsed(), line)).is_err() {
+                    break;
+                }
+            }
+        });
+
+        let mut lines = Vec::new();
+        let end = loop {
+            match receiver.recv_timeout(self.timeout.saturating_sub(start.elapsed())) {
+                Ok((at, bytes)) => {
+                    log.write_all(&bytes)?;
+                    log.write_all(b"\n")?;
+                    let line = Line::new(at, &bytes);
+                    watch(&line);
+                    lines.push(line);
+                }
+                Err(RecvTimeoutError::Disconnected) => break End::Exit(qemu.wait()?),
+                Err(RecvTimeoutError::Timeout) => {
+                    qemu.kill()?;
+                    qemu.wait()?;
+                    break End::Hang(self.timeout);
+                }
+            }
+        };
+        Ok(Run {
+            lines,
+            end,
+            stages: self.stages,
+        })
+    }
+}
