@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The commands that people type: build, test, try and install the Live Update
+# Orchestrator in Rust. The kernel's build reads Kbuild instead of this file.
+
+LINUX ?= 7.3
+IMPL ?= rust
+O ?= build
+KDIR ?=
+
+ifeq ($(filter rust c,$(IMPL)),)
+$(error IMPL is rust or c, not '$(IMPL)')
+endif
+
+override O := $(abspath $(O))
+cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/luo
+release := $(shell . /etc/os-release && echo $$ID$$VERSION_ID)
+
+# Debian 12 has the LLVM and bindgen that Linux needs only beside its default
+# ones. All of Rust comes from one place, as its parts read each other's files.
+ifeq ($(release),debian12)
+LLVM ?= -19
+BINDGEN ?= $(cache)/bindgen/bin/bindgen
+export LIBCLANG_PATH ?= /usr/lib/llvm-19/lib
+else
+LLVM ?= 1
+BINDGEN ?= /usr/bin/bindgen
+endif
+rust := RUSTC=/usr/bin/rustc HOSTRUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc \
+	RUSTFMT=/usr/bin/rustfmt CLIPPY_DRIVER=/usr/bin/clippy-driver CARGO=/usr/bin/cargo \
+	BINDGEN=$(BINDGEN)
+
+source := $(or $(abspath $(KDIR)),$(cache)/linux-$(LINUX))
+tree := $(O)/linux-$(LINUX)
+kernel = $(tree)-$(IMPL)
+guest := $(O)/cargo/x86_64-unknown-linux-gnu/release
+logs := $(O)/logs
+step := tools/step.sh
+kmake = $(MAKE) -j$(shell nproc) -C $(tree) LLVM=$(LLVM) $(rust)
+cargo := env RUSTC=/usr/bin/rustc /usr/bin/cargo build --release --locked \
+	--manifest-path tools/Cargo.toml --target-dir $(O)/cargo
+
+# What the kernel builds of this directory.
+sources := $(shell find Kconfig Kbuild *.rs luo_glue.* abi tests/kunit tests/driver -type f 2>/dev/null)
+
+# The kernel's make and ours have variables of the same name.
+MAKEOVERRIDES :=
+MAKEFLAGS += --no-print-directory
+export O LINUX KDIR LLVM BINDGEN
+
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test kernel headers selftest lint install uninstall clean
+.PHONY: deps vm FORCE
+
+help:
+	@echo 'make demo                 boot this LUO in QEMU and live-update it, from nothing'
+	@echo 'make test                 lint, and the selftests on both LUOs, from nothing'
+	@echo 'make kernel               build a kernel: $(kernel)'
+	@echo 'make headers              install its uapi headers: $(O)/headers/include'
+	@echo 'make selftest             run the selftests in QEMU'
+	@echo 'make lint                 rustfmt, clippy, rustdoc, checkpatch, shellcheck'
+	@echo 'make install KDIR=...     put this LUO into a kernel tree'
+	@echo 'make uninstall KDIR=...   take it out again'
+	@echo 'make clean                remove $(O)'
+	@echo
+	@echo 'IMPL=rust|c     which LUO is built or tested (rust)'
+	@echo 'LINUX=7.3       the version of Linux that Debian packages'
+	@echo 'KDIR=/path      build from this kernel tree instead; it is not changed'
+	@echo 'O=build         where everything is built'
+
+deps:
+	@tools/deps.sh $(logs) $(BINDGEN)
+
+$(cache)/linux-$(LINUX): | deps
+	@$(step) 'Fetching Linux $(LINUX)' $(logs)/fetch.log tools/fetch-linux.sh $(LINUX) $@
+
+$(tree)/.staged: FORCE | deps $(if $(KDIR),,$(source))
+	@tools/stage.sh $(source) $(LINUX) $(tree)
+
+$(tree)-rust/.config $(tree)-c/.config: $(tree)-%/.config: $(tree)/.staged $(filter %Kconfig,$(sources)) \
+		tests/kernel.config tools/configure.sh
+	@$(step) 'Configuring Linux $(LINUX) with the LUO in $*' $(logs)/config-$*.log \
+		tools/configure.sh $(tree) $(@D) $* $(kmake) O=$(@D)
+
+$(tree)-rust/.built $(tree)-c/.built: $(tree)-%/.built: $(tree)-%/.config $(sources)
+	@$(step) 'Building Linux $(LINUX) with the LUO in $*' $(logs)/kernel-$*.log \
+		$(kmake) O=$(@D) bzImage
+	@touch $@
+
+kernel: $(kernel)/.built
+
+$(O)/headers/.installed: $(tree)/.staged | $(kernel)/.config
+	@$(step) 'Installing the uapi headers' $(logs)/headers.log \
+		$(kmake) O=$(kernel) headers_install INSTALL_HDR_PATH=$(O)/headers
+	@touch $@
+
+headers: $(O)/headers/.installed
+
+selftests := $(tree)/tools/testing/selftests/liveupdate
+$(O)/kselftest/.built: $(O)/headers/.installed
+	@mkdir -p $(@D)
+	@$(step) "Building the kernel tree's selftests" $(logs)/kselftest.log \
+		$(MAKE) -C $(@D) -I $(selftests) -f $(selftests)/Makefile VPATH=$(selftests) \
+		OUTPUT=$(@D) KHDR_INCLUDES='-isystem $(O)/headers/include' LDFLAGS=-static
+	@touch $@
+
+vm: | deps
+	@$(step) 'Building the VM harness' $(logs)/vm.log $(cargo) -p luo-vm
+	@$(step) 'Building the guest programs' $(logs)/guest.log \
+		env RUSTFLAGS='-C target-feature=+crt-static' $(cargo) \
+		--target x86_64-unknown-linux-gnu --workspace --exclude luo-vm
+
+selftest: $(kernel)/.built $(O)/kselftest/.built vm
+	@$(O)/cargo/release/luo-vm selftest --impl $(IMPL) --kernel $(kernel) \
+		--kselftest $(O)/kselftest --guest $(guest) --out $(O)/selftest-$(IMPL)
+
+demo: $(tree)-rust/.built vm
+	@$(O)/cargo/release/luo-vm demo --kernel $(tree)-rust --guest $(guest) --out $(O)/demo
+
+lint: $(tree)-rust/.built
+	@tools/lint.sh $(tree) $(tree)-rust $(O)
+
+test: | deps
+	@tools/test.sh $(O) $(MAKE)
+
+install uninstall:
+	@tools/install.sh $@ $(LINUX) '$(KDIR)'
+
+clean:
+	rm -rf $(O)

@@ -1,0 +1,64 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Configures a kernel build: what the kernel tree's own live update selftest
+# asks for, what our tests ask for, and which LUO is built. Fails unless every
+# symbol asked for was granted, and unless the two LUOs get the same kernel.
+#
+# usage: configure.sh TREE BUILD rust|c MAKE...
+
+set -eu
+
+repo=$(realpath "$(dirname "$0")/..")
+selftest=$1/tools/testing/selftests/liveupdate
+build=$2
+impl=$3
+shift 3
+
+# All but a few objects are those of the other LUO's kernel: start from there.
+[ "$impl" = rust ] && other=${build%-rust}-c || other=${build%-c}-rust
+if [ ! -e "$build" ] && [ -e "$other/.built" ]; then
+	rm -rf "$build.new"
+	cp -a "$other" "$build.new"
+	rm "$build.new/.built"
+	mv "$build.new" "$build"
+fi
+
+mkdir -p "$build"
+requested=$build/requested.config
+
+for luo in rust c; do
+	[ $luo = rust ] && switch=y || switch=n
+	# Asked for twice: the last one counts.
+	echo "CONFIG_LIVEUPDATE_RUST=$switch" |
+		cat "$selftest/config" "$selftest/config.x86_64" "$repo/tests/kernel.config" - |
+		awk -F= '/^CONFIG_/ { value[$1] = $2 } END { for (s in value) print s "=" value[s] }' |
+		sort >"$requested"
+	cp "$requested" "$build/$luo.config"
+	KCONFIG_CONFIG=$build/$luo.config "$@" olddefconfig
+
+	refused=
+	while read -r line; do
+		case $line in
+		*=n) ! grep -q "^${line%n}" "$build/$luo.config" ;;
+		*) grep -qxF "$line" "$build/$luo.config" ;;
+		esac || refused="$refused $line"
+	done <"$requested"
+	if [ -n "$refused" ]; then
+		"$@" rustavailable || true
+		echo "error: the kernel's configuration does not grant:$refused"
+		exit 1
+	fi
+done
+
+symbols() {
+	grep CONFIG_ "$1" | grep -v CONFIG_LIVEUPDATE_RUST
+}
+
+symbols "$build/rust.config" >"$build/rust.symbols"
+symbols "$build/c.config" >"$build/c.symbols"
+if ! diff "$build/rust.symbols" "$build/c.symbols"; then
+	echo "error: the kernels of the two LUOs would differ by more than the LUO"
+	exit 1
+fi
+cp "$build/$impl.config" "$build/.config"

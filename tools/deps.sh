@@ -1,0 +1,80 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Makes sure that the programs the builds and tests call are installed: root
+# on Debian gets them installed, anyone else is told which packages to install.
+#
+# usage: deps.sh LOGDIR BINDGEN
+
+set -eu
+
+here=$(dirname "$0")
+logs=$1
+bindgen=$2
+missing=
+
+# need FILE-OR-COMMAND PACKAGE
+need() {
+	[ -e "$1" ] || command -v "$1" >/dev/null || missing="$missing $2"
+}
+
+# shellcheck source=/dev/null
+. /etc/os-release
+
+if [ "$ID${VERSION_ID:-}" = debian12 ]; then
+	need clang-19 clang-19
+	need ld.lld-19 lld-19
+	need llvm-objcopy-19 llvm-19
+	need /usr/lib/llvm-19/lib/libclang.so libclang-19-dev
+	need /usr/bin/rustc rustc-web
+	need /usr/lib/rustlib/src/rust/library/core rust-web-src
+	need /usr/bin/clippy-driver rust-web-clippy
+	need /usr/bin/rustfmt rustfmt-web
+	need /usr/bin/cargo cargo-web
+else
+	need clang clang
+	need ld.lld lld
+	need llvm-objcopy llvm
+	need /usr/bin/rustc rustc
+	need /usr/lib/rustlib/src/rust/library/core rust-src
+	need /usr/bin/clippy-driver rust-clippy
+	need /usr/bin/rustfmt rustfmt
+	need /usr/bin/cargo cargo
+	need /usr/bin/bindgen bindgen
+fi
+need gcc gcc
+need /usr/include/stdio.h libc6-dev
+need flex flex
+need bison bison
+need bc bc
+need /usr/include/libelf.h libelf-dev
+need /usr/include/openssl/ssl.h libssl-dev
+need perl perl
+need python3 python3
+need rsync rsync
+need cpio cpio
+need /sbin/depmod kmod
+need patch patch
+need xz xz-utils
+need shellcheck shellcheck
+need qemu-system-x86_64 qemu-system-x86
+need /etc/ssl/certs/ca-certificates.crt ca-certificates
+
+if [ -n "$missing" ]; then
+	if [ "$ID" != debian ] || [ "$(id -u)" -ne 0 ]; then
+		echo "please install (these are Debian's package names):$missing" >&2
+		exit 1
+	fi
+	export DEBIAN_FRONTEND=noninteractive
+	"$here/step.sh" "Updating the package lists" "$logs/apt-update.log" \
+		apt-get -q update
+	# shellcheck disable=SC2086 # a list of words
+	"$here/step.sh" "Installing$missing" "$logs/apt-install.log" \
+		apt-get -q -y --no-install-recommends install $missing
+fi
+
+# Debian 12 packages every tool but a bindgen that is new enough.
+[ -x "$bindgen" ] ||
+	RUSTC=/usr/bin/rustc "$here/step.sh" "Building bindgen" "$logs/bindgen.log" \
+		/usr/bin/cargo install --locked --quiet --version 0.72.1 \
+		--root "${bindgen%/bin/bindgen}" bindgen-cli

@@ -1,0 +1,81 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs every checker over this directory, the kernel's own where there is one.
+# The Rust checkers get the flags that the kernel build gave its compiler.
+#
+# usage: lint.sh TREE BUILD OUT
+
+# shellcheck disable=SC2317 # the functions are called through check()
+
+set -euo pipefail
+
+repo=$(realpath "$(dirname "$0")/..")
+tree=$1
+build=$2
+out=$3
+failed=0
+export TERM=dumb
+
+cd "$repo"
+mkdir -p "$out/logs"
+
+# check NAME COMMAND...
+check() {
+	local name=$1 log=$out/logs/lint-$1.log
+	shift
+	if "$@" >"$log" 2>&1; then
+		echo "ok   $name"
+	else
+		echo "FAIL $name, log: $log"
+		tail -n 20 "$log"
+		failed=1
+	fi
+}
+
+# kernel_crate TOOL OPTION...: with the flags of the kernel build, bar those
+# that say what to write where
+kernel_crate() {
+	local command
+	command=$(sed -n 's/^savedcmd_[^ ]* := *//p' \
+		"$build/kernel/liveupdate/rust/.luo_core.o.cmd" | sed 's/ ;.*//')
+	command=$(sed -E -e "s| /usr/bin/rustc | $* |" \
+		-e 's/ --(emit|out-dir|remap-path-[a-z]+)[= ][^ ]*//g' \
+		-e 's/\$\$/$/g; s/\\#/#/g' <<<"$command")
+	(cd "$build" && RUSTC_BOOTSTRAP=1 CLIPPY_CONF_DIR=$tree eval "$command")
+}
+
+# What is exported lies in Rust files, and a Kconfig names the one it includes.
+checkpatch() {
+	"$tree/scripts/checkpatch.pl" --no-tree --quiet --no-summary \
+		--ignore EXPORT_SYMBOL,EMBEDDED_FILENAME "$@"
+}
+
+# Named as a file, a patch that git knows would be taken for a source file.
+checkpatch_patches() {
+	local patch status=0
+	for patch in integration/*.patch; do
+		checkpatch --no-signoff - <"$patch" || status=1
+	done
+	return "$status"
+}
+
+mapfile -t kernel_rust < <(find ./*.rs abi tests/kunit -name '*.rs' 2>/dev/null)
+mapfile -t kernel_c < <(find Kconfig Kbuild luo_glue.* tests/driver tests/kunit \
+	\( -name '*.[ch]' -o -name 'K*' \) 2>/dev/null)
+cargo=(/usr/bin/env CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc RUSTFMT=/usr/bin/rustfmt)
+manifest=(--manifest-path tools/Cargo.toml)
+
+check rustfmt /usr/bin/rustfmt --check --config-path "$tree/.rustfmt.toml" "${kernel_rust[@]}"
+check clippy kernel_crate /usr/bin/clippy-driver --emit=metadata -D warnings --out-dir "$out/lint"
+# No item is public to anybody but us, so a link to a private one is no mistake.
+check rustdoc kernel_crate /usr/bin/rustdoc --document-private-items -D warnings \
+	-A rustdoc::private_intra_doc_links -o "$out/rustdoc"
+check checkpatch checkpatch -f "${kernel_c[@]}"
+check checkpatch-patches checkpatch_patches
+check tools-rustfmt "${cargo[@]}" /usr/bin/cargo-fmt fmt --check --all "${manifest[@]}"
+check tools-clippy "${cargo[@]}" /usr/bin/cargo-clippy clippy --locked --workspace --all-targets \
+	"${manifest[@]}" --target-dir "$out/cargo" -- -D warnings
+check shellcheck shellcheck tools/*.sh .ci/run
+
+exit $failed

@@ -1,0 +1,53 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Makes the tree that is built: hard links to a pristine source, the patches of
+# integration/, and a link to this directory, so that a change here is a change
+# there. The source is never written to: what is patched is copied first.
+#
+# usage: stage.sh SOURCE VERSION TREE
+
+set -eu
+
+repo=$(realpath "$(dirname "$0")/..")
+source=$(realpath "$1")
+version=$2
+tree=$3
+stamp=$tree/.staged
+patched=$tree/.patched
+
+for left in .config include/config arch/x86/include/generated; do
+	if [ -e "$source/$left" ]; then
+		echo "$source was built in place: run 'make mrproper' in it first" >&2
+		exit 1
+	fi
+done
+"$repo/tools/check-tree.sh" "$source" "$version"
+
+state="$source $(cd "$source" &&
+	"$repo/tools/patched-files.sh" | xargs cat "$repo"/integration/*.patch | sha256sum)"
+if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$state" ]; then
+	changed=$(find "$source" -path "$source/.git" -prune -o -newer "$stamp" -print -quit)
+	[ -n "$changed" ] || exit 0
+fi
+
+mkdir -p "$tree"
+touch "$patched"
+rsync -a --delete --link-dest="$source" --exclude=/.git --exclude=/.staged \
+	--exclude=/.patched --exclude=/kernel/liveupdate/rust --exclude-from="$patched" \
+	"$source/" "$tree/"
+
+if [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$state" ]; then
+	rm -f "$stamp"
+	"$repo/tools/patched-files.sh" | sed 's|^|/|' >"$patched.new"
+	sort -u "$patched" "$patched.new" | while read -r file; do
+		rm -f "$tree$file"
+		[ ! -e "$source$file" ] || cp "$source$file" "$tree$file"
+	done
+	for patch in "$repo"/integration/*.patch; do
+		patch -d "$tree" -p1 -F0 -f -s --no-backup-if-mismatch -i "$patch"
+	done
+	mv "$patched.new" "$patched"
+	ln -sfn "$repo" "$tree/kernel/liveupdate/rust"
+fi
+echo "$state" >"$stamp"
