@@ -20,6 +20,11 @@ use kernel::alloc::AllocError;
 use kernel::prelude::*;
 use zerocopy::FromZeros;
 use zerocopy::Immutable;
+use zerocopy::KnownLayout;
+
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/block.rs"]
+pub(crate) mod tests;
 
 /// Blocks to write into, `N` entries of type `E` in each.
 ///
@@ -152,7 +157,7 @@ pub(crate) struct Chain<E, const N: usize> {
     _entry: PhantomData<E>,
 }
 
-impl<E: FromBytes + Immutable, const N: usize> Chain<E, N> {
+impl<E: FromBytes + Immutable + KnownLayout, const N: usize> Chain<E, N> {
     /// Follows the chain that begins at the physical address `head`, found in `field` of
     /// `record`; 0 is a chain without blocks.
     ///

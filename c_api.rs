@@ -9,6 +9,7 @@
 use crate::abi::put;
 use crate::abi::uapi::Request;
 use crate::abi::uapi::NAME_LENGTH;
+use crate::luo_flb::Flb;
 use crate::luo_session::Direction;
 use crate::luo_session::Session;
 use core::marker::PhantomData;
@@ -34,6 +35,9 @@ use kernel::uaccess::UserSlice;
 extern "C" {
     fn luo_module_get(module: *mut c_void) -> bool;
     fn luo_module_put(module: *mut c_void);
+
+    #[cfg(CONFIG_LIVEUPDATE_TEST)]
+    fn liveupdate_test_register(fh: *mut c_void);
 }
 
 /// `liveupdate=` was seen on the command line.
@@ -92,7 +96,15 @@ pub(crate) unsafe extern "C" fn liveupdate_register_file_handler(
         let registry = &crate::sessions()?.registry;
 
         // SAFETY: The caller promises what is asked for.
-        unsafe { registry.register(NonNull::new(fh).ok_or(EINVAL)?) }.map(|()| 0)
+        unsafe { registry.register(NonNull::new(fh).ok_or(EINVAL)?) }?;
+
+        // SAFETY: The handler was just registered.
+        #[cfg(CONFIG_LIVEUPDATE_TEST)]
+        unsafe {
+            liveupdate_test_register(fh.cast())
+        };
+
+        Ok(0)
     })
 }
 
@@ -110,18 +122,159 @@ pub(crate) unsafe extern "C" fn liveupdate_unregister_file_handler(
     }
 }
 
-/// Pins a module, so that it is not unloaded; null is the kernel itself. Returns whether that is
-/// still possible.
-pub(crate) fn module_get(module: *mut bindings::module) -> bool {
-    // SAFETY: The owner of a registered handler is null or a module that cannot go away before it
-    // has unregistered the handler.
-    unsafe { luo_module_get(module.cast()) }
+/// Makes the files of handler `fh` depend on `flb`.
+///
+/// Returns `-EOPNOTSUPP` if live update is not enabled, and otherwise as
+/// [`Registry::register_flb`].
+///
+/// [`Registry::register_flb`]: crate::luo_file::Registry::register_flb
+///
+/// # Safety
+///
+/// `flb` has to be valid, with a NUL in its compatible string and a private part that was zeroed
+/// and left to LUO since, and to stay so until it hangs on no handler and its module is not in use.
+/// Has to be called from where sleeping is allowed.
+#[export]
+pub(crate) unsafe extern "C" fn liveupdate_register_flb(
+    fh: *mut bindings::liveupdate_file_handler,
+    flb: *mut bindings::liveupdate_flb,
+) -> c_int {
+    from_result(|| {
+        let registry = &crate::sessions()?.registry;
+        // SAFETY: The caller promises what is asked for.
+        let flb = unsafe { Flb::new(registry, NonNull::new(flb).ok_or(EINVAL)?) };
+
+        registry.register_flb(NonNull::new(fh).ok_or(EINVAL)?, flb)?;
+        Ok(0)
+    })
 }
 
-/// Undoes [`module_get`].
-pub(crate) fn module_put(module: *mut bindings::module) {
-    // SAFETY: As in `module_get()`.
-    unsafe { luo_module_put(module.cast()) };
+/// Undoes [`liveupdate_register_flb`].
+///
+/// # Safety
+///
+/// As there.
+#[export]
+pub(crate) unsafe extern "C" fn liveupdate_unregister_flb(
+    fh: *mut bindings::liveupdate_file_handler,
+    flb: *mut bindings::liveupdate_flb,
+) {
+    let (Ok(sessions), Some(fh), Some(flb)) =
+        (crate::sessions(), NonNull::new(fh), NonNull::new(flb))
+    else {
+        return;
+    };
+    let registry = &sessions.registry;
+
+    // SAFETY: The caller promises what is asked for.
+    if let Err(err) = registry.unregister_flb(fh, unsafe { Flb::new(registry, flb) }) {
+        pr_warn!("cannot take an FLB from its file handler: {err:?}\n");
+    }
+}
+
+/// Takes a reference to what `flb` was in the previous kernel, and stores the object in `objp`.
+///
+/// Returns `-EOPNOTSUPP` if live update is not enabled, `-ENODATA` before early init, and otherwise
+/// as [`Flb::get_incoming`].
+///
+/// # Safety
+///
+/// As [`liveupdate_register_flb`], except that `flb` need not be registered; `objp` has to be valid
+/// for a write.
+#[export]
+pub(crate) unsafe extern "C" fn liveupdate_flb_get_incoming(
+    flb: *mut bindings::liveupdate_flb,
+    objp: *mut *mut c_void,
+) -> c_int {
+    from_result(|| {
+        let registry = match crate::sessions() {
+            Ok(sessions) => &sessions.registry,
+            Err(_) if crate::enabled() => return Err(ENODATA),
+            Err(err) => return Err(err),
+        };
+        // SAFETY: The caller promises what is asked for.
+        let flb = unsafe { Flb::new(registry, NonNull::new(flb).ok_or(EINVAL)?) };
+        let obj = flb.get_incoming(registry)?;
+
+        // SAFETY: The caller promises that this is valid.
+        unsafe { *objp = obj };
+        Ok(0)
+    })
+}
+
+/// Puts a reference of [`liveupdate_flb_get_incoming`].
+///
+/// # Safety
+///
+/// As there.
+#[export]
+pub(crate) unsafe extern "C" fn liveupdate_flb_put_incoming(flb: *mut bindings::liveupdate_flb) {
+    if let (Some(registry), Some(flb)) = (crate::registry(), NonNull::new(flb)) {
+        // SAFETY: The caller promises what is asked for.
+        unsafe { Flb::new(registry, flb) }.put_incoming(registry);
+    }
+}
+
+/// Takes a reference to what `flb` preserves, and stores the object in `objp`.
+///
+/// Returns `-EOPNOTSUPP` if live update is not enabled, and otherwise as [`Flb::get_outgoing`].
+///
+/// # Safety
+///
+/// As [`liveupdate_flb_get_incoming`].
+#[export]
+pub(crate) unsafe extern "C" fn liveupdate_flb_get_outgoing(
+    flb: *mut bindings::liveupdate_flb,
+    objp: *mut *mut c_void,
+) -> c_int {
+    from_result(|| {
+        let registry = &crate::sessions()?.registry;
+        // SAFETY: The caller promises what is asked for.
+        let flb = unsafe { Flb::new(registry, NonNull::new(flb).ok_or(EINVAL)?) };
+        let obj = flb.get_outgoing()?;
+
+        // SAFETY: The caller promises that this is valid.
+        unsafe { *objp = obj };
+        Ok(0)
+    })
+}
+
+/// Puts a reference of [`liveupdate_flb_get_outgoing`].
+///
+/// # Safety
+///
+/// As there.
+#[export]
+pub(crate) unsafe extern "C" fn liveupdate_flb_put_outgoing(flb: *mut bindings::liveupdate_flb) {
+    if let (Some(registry), Some(flb)) = (crate::registry(), NonNull::new(flb)) {
+        // SAFETY: The caller promises what is asked for.
+        unsafe { Flb::new(registry, flb) }.put_outgoing();
+    }
+}
+
+/// A module that cannot be unloaded as long as this exists; null is the kernel itself.
+pub(crate) struct ModuleRef(*mut bindings::module);
+
+// SAFETY: The count of references to a module is not bound to a thread.
+unsafe impl Send for ModuleRef {}
+
+// SAFETY: As above.
+unsafe impl Sync for ModuleRef {}
+
+impl ModuleRef {
+    /// Returns [`None`] if the module is going already.
+    pub(crate) fn get(module: *mut bindings::module) -> Option<Self> {
+        // SAFETY: This is the owner of a registered handler or FLB, or of an FLB whose caller is in
+        // it: null, or a module that cannot go away before it has unregistered them.
+        unsafe { luo_module_get(module.cast()) }.then_some(Self(module))
+    }
+}
+
+impl Drop for ModuleRef {
+    fn drop(&mut self) {
+        // SAFETY: The reference was taken in `get()`.
+        unsafe { luo_module_put(self.0.cast()) };
+    }
 }
 
 /// The file behind a file descriptor of the current task, which has to be in an ioctl.

@@ -22,6 +22,7 @@ use kernel::sync::atomic::Atomic;
 use kernel::sync::atomic::Relaxed;
 use zerocopy::FromZeros;
 use zerocopy::Immutable;
+use zerocopy::KnownLayout;
 
 extern "C" {
     fn luo_virt_to_phys(virt: *const c_void) -> u64;
@@ -152,7 +153,7 @@ impl<T> Drop for Published<T> {
 pub(crate) trait Memory {
     /// The `T` at the beginning of the page at `phys`, or [`None`] if that is not the address of a
     /// page that was handed over and is still there. Any address may be asked for.
-    fn page<T: FromBytes + Immutable>(&self, phys: u64) -> Option<&T>;
+    fn page<T: FromBytes + Immutable + KnownLayout>(&self, phys: u64) -> Option<&T>;
 
     /// Gives the pages at the physical addresses `pages` back to the system. That nobody looks at
     /// them any more is what the exclusive borrow says.
@@ -196,7 +197,7 @@ impl HandedOver {
 }
 
 impl Memory for HandedOver {
-    fn page<T: FromBytes + Immutable>(&self, phys: u64) -> Option<&T> {
+    fn page<T: FromBytes + Immutable + KnownLayout>(&self, phys: u64) -> Option<&T> {
         const { assert!(size_of::<T>() <= PAGE_SIZE && align_of::<T>() <= PAGE_SIZE) };
 
         if !Self::is_page(phys) {

@@ -13,7 +13,9 @@ mod abi;
 mod block;
 mod c_api;
 mod kho;
+pub mod list_private;
 mod luo_file;
+mod luo_flb;
 mod luo_session;
 mod sync;
 
@@ -32,9 +34,10 @@ use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::SetOnce;
 use kernel::uaccess::UserPtr;
-use kho::HandedOver;
 use kho::Memory as _;
 use kho::Preserved;
+use luo_file::Registry;
+use luo_flb::HandedOver;
 use luo_session::refuse;
 use luo_session::Handover;
 use luo_session::Sessions;
@@ -72,6 +75,11 @@ fn luo() -> Result<&'static Luo> {
     LUO.as_ref().map(|luo| luo.as_ref().get_ref()).ok_or(ENODEV)
 }
 
+/// The handlers and FLBs, if live update was enabled at early init.
+pub(crate) fn registry() -> Option<&'static Registry> {
+    luo().ok().map(|luo| &luo.sessions.registry)
+}
+
 /// The sessions, if live update is enabled.
 ///
 /// Returns `EOPNOTSUPP` if it is not, or not yet.
@@ -98,18 +106,15 @@ pub(crate) fn early_init() -> Result {
     }
 
     let mut liveupdate_num = 0;
-    let handover = match receive(&mut liveupdate_num) {
-        Ok(handover) => handover,
-        Err(reason) => {
-            refuse(reason, None);
-            Handover::Refused
-        }
-    };
+    let (handover, flbs) = receive(&mut liveupdate_num).unwrap_or_else(|reason| {
+        refuse(reason, None);
+        (Handover::Refused, HandedOver::nothing())
+    });
 
     if enabled() {
         let luo = KBox::try_pin_init(
             try_pin_init!(Luo {
-                sessions <- Sessions::new(handover),
+                sessions <- Sessions::new(handover, flbs),
                 liveupdate_num,
                 in_use: Atomic::new(false),
             }),
@@ -125,8 +130,10 @@ pub(crate) fn early_init() -> Result {
     Ok(())
 }
 
-/// Reads the root record of the previous kernel, if there is one.
-fn receive(liveupdate_num: &mut u64) -> Result<Handover, ReadError> {
+type Received = (Handover, HandedOver);
+
+/// Reads the root record of the previous kernel, if there is one, and copies the FLBs.
+fn receive(liveupdate_num: &mut u64) -> Result<Received, ReadError> {
     let damage = |record, field, found, why| {
         Err(ReadError::Damaged(Damage {
             record,
@@ -135,12 +142,12 @@ fn receive(liveupdate_num: &mut u64) -> Result<Handover, ReadError> {
             why,
         }))
     };
-    let Some(mut memory) = HandedOver::take() else {
-        return Ok(Handover::Restored);
+    let Some(mut memory) = kho::HandedOver::take() else {
+        return Ok((Handover::Restored, HandedOver::nothing()));
     };
     let (phys, size) = match memory.find(luo_v5::KHO_ENTRY) {
         Ok(found) => found,
-        Err(ENOENT) => return Ok(Handover::Restored),
+        Err(ENOENT) => return Ok((Handover::Restored, HandedOver::nothing())),
         Err(_) => {
             let why = "a malformed entry of KHO";
             return damage("LUO", "preserved-data", Found::Nothing, why);
@@ -168,9 +175,10 @@ fn receive(liveupdate_num: &mut u64) -> Result<Handover, ReadError> {
 
     let sessions =
         luo_session::Blocks::follow(&memory, "luo_ser", "sessions_pa", root.sessions_pa)?;
-    memory.release(&[phys]);
+    let flbs = luo_flb::read(&memory, root.flbs_pa)?;
 
-    Ok(Handover::Pending { memory, sessions })
+    memory.release(&[phys, root.flbs_pa]);
+    Ok((Handover::Pending { memory, sessions }, flbs))
 }
 
 /// Late init: publishes the root record for the next kernel, and the device for userspace.

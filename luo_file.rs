@@ -26,7 +26,12 @@ use crate::block::BlockSet;
 use crate::block::Chain;
 use crate::block::ReadError;
 use crate::c_api;
+use crate::c_api::ModuleRef;
 use crate::kho::Memory;
+use crate::luo_flb;
+use crate::luo_flb::Dependencies;
+use crate::luo_flb::Flb;
+use crate::luo_flb::HandedOver;
 use crate::sync::new_rwsem;
 use crate::sync::RwSemaphore;
 use core::ptr;
@@ -47,7 +52,7 @@ type Args = bindings::liveupdate_file_op_args;
 type Blocks = BlockSet<wire::File, { wire::FILES_PER_BLOCK }>;
 
 /// Turns what a callback returned into a [`Result`].
-fn callback_result(ret: c_int) -> Result {
+pub(crate) fn callback_result(ret: c_int) -> Result {
     match ret {
         0 => Ok(()),
         err => Err(Error::from_errno(err)),
@@ -60,7 +65,7 @@ fn callback_result(ret: c_int) -> Result {
 ///
 /// The handler is valid: it stands in the [`Registry`], or its module is pinned.
 #[derive(Clone, Copy)]
-struct RawHandler(NonNull<bindings::liveupdate_file_handler>);
+pub(crate) struct RawHandler(NonNull<bindings::liveupdate_file_handler>);
 
 // SAFETY: A handler may be called from any thread; of its fields, only those are used that do not
 // change while it is registered.
@@ -75,12 +80,12 @@ impl RawHandler {
         unsafe { &*(*self.0.as_ptr()).ops }
     }
 
-    /// The compatible string, up to its NUL.
+    /// The compatible string, up to its NUL; nothing if it has none.
     fn compatible(&self) -> &[u8] {
         // SAFETY: By the type invariants the handler is valid, and the string is constant.
         let field = unsafe { &(*self.0.as_ptr()).compatible };
 
-        until_nul(field).unwrap_or(field)
+        until_nul(field).unwrap_or_default()
     }
 
     fn can_preserve(&self, file: &File) -> bool {
@@ -117,11 +122,19 @@ impl RawHandler {
 }
 
 /// A registered handler with its module pinned.
-struct Handler(RawHandler);
+struct Handler {
+    raw: RawHandler,
+    _module: ModuleRef,
+}
 
 impl Handler {
-    fn pin(handler: RawHandler) -> Option<Self> {
-        c_api::module_get(handler.ops().owner).then_some(Self(handler))
+    fn pin(raw: RawHandler) -> Option<Self> {
+        let module = ModuleRef::get(raw.ops().owner)?;
+
+        Some(Self {
+            raw,
+            _module: module,
+        })
     }
 }
 
@@ -129,37 +142,76 @@ impl core::ops::Deref for Handler {
     type Target = RawHandler;
 
     fn deref(&self) -> &RawHandler {
-        &self.0
+        &self.raw
     }
 }
 
-impl Drop for Handler {
-    fn drop(&mut self) {
-        c_api::module_put(self.ops().owner);
+/// A handler and the FLBs on which its files depend.
+pub(crate) struct Registered {
+    handler: RawHandler,
+    flbs: KVec<Flb>,
+}
+
+/// The registered handlers, and their FLBs, each once. Both are in the order of registration.
+pub(crate) struct Registrations {
+    pub(crate) handlers: KVec<Registered>,
+    pub(crate) flbs: KVec<luo_flb::Registered>,
+}
+
+impl Registrations {
+    /// The FLBs of one of `handlers`, to change them, or [`None`] if it is not one of them.
+    pub(crate) fn flbs_of(
+        handlers: &mut [Registered],
+        handler: NonNull<bindings::liveupdate_file_handler>,
+    ) -> Option<&mut KVec<Flb>> {
+        let it = handlers.iter_mut().find(|it| it.handler.0 == handler)?;
+
+        Some(&mut it.flbs)
+    }
+
+    /// The FLBs of a handler, or [`None`] if it is not registered.
+    pub(crate) fn flbs(&self, handler: RawHandler) -> Option<&[Flb]> {
+        let it = self.handlers.iter().find(|it| it.handler.0 == handler.0)?;
+
+        Some(&it.flbs)
     }
 }
 
-/// What all sessions share: the registered handlers, and which files are spoken for.
+/// What all sessions share: the registered handlers and FLBs, and which files are spoken for.
 #[pin_data]
 pub(crate) struct Registry {
     #[pin]
-    handlers: RwSemaphore<KVec<RawHandler>>,
+    pub(crate) registrations: RwSemaphore<Registrations>,
     #[pin]
     ids: Mutex<RBTree<usize, ()>>,
+    /// Held while an FLB is used for the first time.
+    #[pin]
+    pub(crate) flb_once: Mutex<()>,
+    /// The FLBs of the previous kernel.
+    #[pin]
+    pub(crate) handed_over_flbs: Mutex<HandedOver>,
 }
 
 impl Registry {
-    pub(crate) fn new() -> impl PinInit<Self> {
+    /// Starts without handlers.
+    pub(crate) fn new(handed_over_flbs: HandedOver) -> impl PinInit<Self> {
+        let nothing = Registrations {
+            handlers: KVec::new(),
+            flbs: KVec::new(),
+        };
+
         pin_init!(Self {
-            handlers <- new_rwsem!(KVec::new(), c"luo_handlers"),
+            registrations <- new_rwsem!(nothing, c"luo_registry"),
             ids <- new_mutex!(RBTree::new(), "luo_ids"),
+            flb_once <- new_mutex!((), "luo_flb_once"),
+            handed_over_flbs <- new_mutex!(handed_over_flbs, "luo_handed_over_flbs"),
         })
     }
 
     /// Registers a handler.
     ///
-    /// Returns `EINVAL` if a callback that it has to have is missing, `EEXIST` if there is one with
-    /// the same compatible string, `ENOMEM`. May sleep; takes the registry to write.
+    /// Returns `EINVAL` if a callback that it has to have or the compatible string is missing,
+    /// `EEXIST` if there is one with the same compatible string, `ENOMEM`. May sleep; takes the registry to write.
     ///
     /// # Safety
     ///
@@ -178,14 +230,18 @@ impl Registry {
             || ops.unpreserve.is_none()
             || ops.retrieve.is_none()
             || ops.finish.is_none()
+            || handler.compatible().is_empty()
         {
             return Err(EINVAL);
         }
 
-        let mut handlers = self.handlers.write();
+        let handlers = &mut self.registrations.write().handlers;
         let compatible = handler.compatible();
 
-        if handlers.iter().any(|it| it.compatible() == compatible) {
+        if handlers
+            .iter()
+            .any(|it| it.handler.compatible() == compatible)
+        {
             pr_err!(
                 "a file handler '{}' is registered already\n",
                 BStr::from_bytes(compatible)
@@ -193,31 +249,46 @@ impl Registry {
             return Err(EEXIST);
         }
 
-        Ok(handlers.push(handler, GFP_KERNEL)?)
+        let flbs = KVec::new();
+        Ok(handlers.push(Registered { handler, flbs }, GFP_KERNEL)?)
     }
 
-    /// Unregisters a handler. May sleep; takes the registry to write.
+    /// Unregisters a handler, and its FLBs with it. May sleep; takes the registry to write.
     pub(crate) fn unregister(&self, handler: NonNull<bindings::liveupdate_file_handler>) {
-        self.handlers.write().retain(|it| it.0 != handler);
+        let mut registry = self.registrations.write();
+        let Registrations { handlers, flbs } = &mut *registry;
+
+        handlers.retain(|it| {
+            let keep = it.handler.0 != handler;
+
+            if !keep {
+                for &flb in it.flbs.iter() {
+                    luo_flb::release(flbs, flb);
+                }
+            }
+            keep
+        });
     }
 
     /// The handler for `file`: the first to be registered of those that can preserve it.
     fn handler_for(&self, file: &File) -> Result<Handler> {
-        self.handlers
+        self.registrations
             .read()
+            .handlers
             .iter()
-            .find(|handler| handler.can_preserve(file))
-            .and_then(|&handler| Handler::pin(handler))
+            .find(|it| it.handler.can_preserve(file))
+            .and_then(|it| Handler::pin(it.handler))
             .ok_or(ENOENT)
     }
 
     /// The handler that calls itself `compatible`.
     fn handler_named(&self, compatible: &[u8]) -> Option<Handler> {
-        self.handlers
+        self.registrations
             .read()
+            .handlers
             .iter()
-            .find(|handler| handler.compatible() == compatible)
-            .and_then(|&handler| Handler::pin(handler))
+            .find(|it| it.handler.compatible() == compatible)
+            .and_then(|it| Handler::pin(it.handler))
     }
 }
 
@@ -319,6 +390,7 @@ impl<F> FileList<F> {
 /// Dropping it makes it an ordinary file again. The fields are in the order in which they have to
 /// go: the module may be unloaded, and the file closed, when nothing refers to them any more.
 struct OutgoingFile {
+    _flbs: Dependencies,
     _id: FileId,
     handler: Handler,
     file: ARef<File>,
@@ -335,12 +407,14 @@ impl OutgoingFile {
         let handler = registry.handler_for(&file)?;
         let id = FileId::claim(registry, handler.id(&file), node)?;
 
+        let flbs = registry.preserve_flbs(*handler)?;
         let (ret, args) = handler
             .call(|ops| ops.preserve, Some(&file), Args::default())
             .ok_or(EINVAL)?;
         callback_result(ret)?;
 
         Ok(Self {
+            _flbs: flbs,
             _id: id,
             handler,
             file,
@@ -591,9 +665,10 @@ impl IncomingFile {
             .is_none_or(|(can_finish, _)| can_finish)
     }
 
-    fn finish(self) {
+    fn finish(self, registry: &Registry) {
         self.handler
             .call(|ops| ops.finish, self.file(), self.args());
+        registry.finish_flbs(*self.handler);
     }
 }
 
@@ -660,12 +735,12 @@ impl IncomingFiles {
     /// that nobody asked for are lost.
     ///
     /// Returns `EBUSY` if a handler says that it is not, and then nothing has changed. May sleep.
-    pub(crate) fn finish(&mut self) -> Result {
+    pub(crate) fn finish(&mut self, registry: &Registry) -> Result {
         if !self.list.files.iter().all(|(_, file)| file.can_finish()) {
             return Err(EBUSY);
         }
         while let Some(file) = self.list.pop() {
-            file.finish();
+            file.finish(registry);
         }
 
         Ok(())

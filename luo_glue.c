@@ -33,6 +33,12 @@ late_initcall(luo_late_init);
 EXPORT_SYMBOL_GPL(liveupdate_enabled);
 EXPORT_SYMBOL_GPL(liveupdate_register_file_handler);
 EXPORT_SYMBOL_GPL(liveupdate_unregister_file_handler);
+EXPORT_SYMBOL_GPL(liveupdate_register_flb);
+EXPORT_SYMBOL_GPL(liveupdate_unregister_flb);
+EXPORT_SYMBOL_GPL(liveupdate_flb_get_incoming);
+EXPORT_SYMBOL_GPL(liveupdate_flb_put_incoming);
+EXPORT_SYMBOL_GPL(liveupdate_flb_get_outgoing);
+EXPORT_SYMBOL_GPL(liveupdate_flb_put_outgoing);
 
 phys_addr_t luo_virt_to_phys(const void *virt)
 {

@@ -17,8 +17,13 @@
 //! 2. `luo_outgoing`, `luo_incoming`: mutexes, one for each table of sessions. Taken to add, find
 //!    and remove a session, and for the whole of a reboot or a restore.
 //! 3. `luo_session`, a mutex in each session, for its files. Handlers are called under it.
-//! 4. `luo_handlers`, a `rw_semaphore`, and `luo_ids`, a mutex: the [`Registry`]. Innermost, but
-//!    that a handler's `can_preserve` is called with `luo_handlers` held to read.
+//! 4. `luo_registry`, a `rw_semaphore`: the handlers and FLBs of the [`Registry`]. Held to read, it
+//!    is around a handler's `can_preserve` and around the callbacks of FLBs.
+//! 5. `luo_flb_outgoing`, `luo_flb_incoming`: mutexes, two in each FLB. Its callbacks are called
+//!    under them.
+//!
+//! `luo_ids` and `luo_flb_once`, mutexes of the [`Registry`], are held for a moment only, and
+//! nothing is taken under them.
 //!
 //! C source: `kernel/liveupdate/luo_session.c`.
 
@@ -34,13 +39,14 @@ use crate::block::Chain;
 use crate::block::ReadError;
 use crate::c_api::Argument;
 use crate::c_api::SessionFile;
-use crate::kho::HandedOver;
+use crate::kho;
 use crate::kho::Memory;
 use crate::kho::Preserved;
 use crate::kho::Published;
 use crate::luo_file::IncomingFiles;
 use crate::luo_file::OutgoingFiles;
 use crate::luo_file::Registry;
+use crate::luo_flb::HandedOver;
 use crate::sync::new_rwsem;
 use crate::sync::RwSemaphore;
 use core::mem;
@@ -58,6 +64,10 @@ use kernel::sync::Arc;
 use kernel::sync::Mutex;
 use kernel::types::ScopeGuard;
 use kernel::uaccess::UserPtr;
+
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/session.rs"]
+mod tests;
 
 /// The sessions that the previous kernel handed over, as they stand in its memory.
 pub(crate) type Blocks = Chain<wire::Session, { wire::SESSIONS_PER_BLOCK }>;
@@ -229,7 +239,7 @@ impl Direction for Incoming {
     fn close(session: &Arc<Session<Self>>) {
         let sessions = session.sessions;
         let _gate = sessions.gate.read();
-        let finished = session.files.lock().finish();
+        let finished = session.files.lock().finish(&sessions.registry);
         let mut table = sessions.incoming.lock();
 
         if finished.is_ok() {
@@ -268,7 +278,7 @@ impl Session<Incoming> {
         if request.reserved != 0 {
             return Err(EINVAL);
         }
-        self.files.lock().finish()?;
+        self.files.lock().finish(&self.sessions.registry)?;
 
         arg.respond(&request)
     }
@@ -277,7 +287,7 @@ impl Session<Incoming> {
 /// The root record, and what it points to from the beginning.
 struct Root {
     record: Published<wire::Root>,
-    _flbs: Preserved<wire::FlbPage>,
+    flbs: Preserved<wire::FlbPage>,
 }
 
 /// The sessions of this kernel.
@@ -325,7 +335,7 @@ impl OutgoingTable {
     }
 
     /// Freezes and writes all sessions in the order of their creation, or none.
-    fn serialize(&mut self) -> Result {
+    fn serialize(&mut self, registry: &Registry) -> Result {
         let root = self.root.as_mut().ok_or(ENODEV)?;
         let mut too_long = false;
 
@@ -353,6 +363,7 @@ impl OutgoingTable {
             pr_warn!("more than {C_MAX_BLOCKS} blocks in a chain: the next kernel must not be C\n");
         }
         root.record.sessions_pa = self.blocks.head();
+        registry.serialize_flbs(&mut root.flbs);
 
         Ok(())
     }
@@ -376,7 +387,7 @@ pub(crate) enum Handover {
     /// They are still in its memory.
     Pending {
         /// That memory.
-        memory: HandedOver,
+        memory: kho::HandedOver,
         /// Where they are in it.
         sessions: Blocks,
     },
@@ -524,8 +535,8 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// Starts without sessions but those in `handover`.
-    pub(crate) fn new(handover: Handover) -> impl PinInit<Self> {
+    /// Starts without sessions but those in `handover`, and with the FLBs that came with them.
+    pub(crate) fn new(handover: Handover, flbs: HandedOver) -> impl PinInit<Self> {
         pin_init!(Self {
             gate <- new_rwsem!((), c"luo_gate"),
             outgoing <- new_mutex!(
@@ -546,18 +557,13 @@ impl Sessions {
                 },
                 "luo_incoming"
             ),
-            registry <- Registry::new(),
+            registry <- Registry::new(flbs),
         })
     }
 
     /// Says where the next kernel begins to read.
     pub(crate) fn set_root(&self, record: Published<wire::Root>, flbs: Preserved<wire::FlbPage>) {
-        let root = Root {
-            record,
-            _flbs: flbs,
-        };
-
-        self.outgoing.lock().root = Some(root);
+        self.outgoing.lock().root = Some(Root { record, flbs });
     }
 
     /// Restores the sessions of the previous kernel, if that has not been done.
@@ -629,7 +635,7 @@ impl Sessions {
     pub(crate) fn serialize(&self) -> Result {
         let gate = self.gate.write();
 
-        self.outgoing.lock().serialize()?;
+        self.outgoing.lock().serialize(&self.registry)?;
         gate.keep();
 
         Ok(())

@@ -74,15 +74,30 @@ pub(crate) struct FlbHeader {
     pub(crate) count: u64,
 }
 
+/// `struct luo_flb_ser`: one FLB.
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
+pub(crate) struct Flb {
+    /// The compatible string, NUL-terminated.
+    pub(crate) name: [u8; 48],
+    /// What the FLB wants to know again.
+    pub(crate) data: u64,
+    /// The number of files and references that depend on it.
+    pub(crate) count: u64,
+}
+
 /// The page of FLBs.
 #[repr(C)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(FromBytes, Immutable, KnownLayout)]
 pub(crate) struct FlbPage {
     /// What follows.
     pub(crate) header: FlbHeader,
-    /// Room for `struct luo_flb_ser`.
-    pub(crate) entries: [u8; PAGE_SIZE - size_of::<FlbHeader>()],
+    /// The FLBs; what is past `header.count` means nothing.
+    pub(crate) entries: [Flb; FLBS_PER_PAGE],
 }
+
+/// The most FLBs that can be handed over.
+pub(crate) const FLBS_PER_PAGE: usize = (PAGE_SIZE - size_of::<FlbHeader>()) / size_of::<Flb>();
 
 /// The entries of a block of sessions.
 pub(crate) const SESSIONS_PER_BLOCK: usize = block::capacity::<Session>();
@@ -95,5 +110,6 @@ static_assert!(size_of::<FileSet>() == 16);
 static_assert!(size_of::<Session>() == 80);
 static_assert!(size_of::<File>() == 64);
 static_assert!(size_of::<FlbHeader>() == 16);
+static_assert!(size_of::<Flb>() == 64);
 static_assert!(SESSIONS_PER_BLOCK == (PAGE_SIZE - 16) / 80);
 static_assert!(FILES_PER_BLOCK == (PAGE_SIZE - 16) / 64);
