@@ -50,14 +50,15 @@ export O LINUX KDIR LLVM BINDGEN
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test kernel headers selftest lint install uninstall clean
+.PHONY: help demo test kernel headers kunit selftest lint install uninstall clean
 .PHONY: deps vm FORCE
 
 help:
 	@echo 'make demo                 boot this LUO in QEMU and live-update it, from nothing'
-	@echo 'make test                 lint, and the selftests on both LUOs, from nothing'
+	@echo 'make test                 lint, KUnit, and the selftests on both LUOs, from nothing'
 	@echo 'make kernel               build a kernel: $(kernel)'
 	@echo 'make headers              install its uapi headers: $(O)/headers/include'
+	@echo 'make kunit                run the KUnit suites in QEMU; ARGS= takes a filter'
 	@echo 'make selftest             run the selftests in QEMU'
 	@echo 'make lint                 rustfmt, clippy, rustdoc, checkpatch, shellcheck'
 	@echo 'make install KDIR=...     put this LUO into a kernel tree'
@@ -85,10 +86,18 @@ $(tree)-rust/.config $(tree)-c/.config: $(tree)-%/.config: $(tree)/.staged $(fil
 
 $(tree)-rust/.built $(tree)-c/.built: $(tree)-%/.built: $(tree)-%/.config $(sources)
 	@$(step) 'Building Linux $(LINUX) with the LUO in $*' $(logs)/kernel-$*.log \
-		$(kmake) O=$(@D) bzImage
+		$(kmake) O=$(@D) bzImage modules
 	@touch $@
 
 kernel: $(kernel)/.built
+
+# The same driver that is built in, for the test that loads it; the C LUO exports nothing.
+module := $(O)/driver/luo_test.ko
+$(module): $(tree)-rust/.built
+	@$(step) 'Building the test driver as a module' $(logs)/module.log \
+		$(kmake) O=$(tree)-rust M=$(CURDIR)/tests/driver MO=$(@D) \
+		CONFIG_LIVEUPDATE_TEST_DRIVER=m modules
+	@touch $@
 
 $(O)/headers/.installed: $(tree)/.staged | $(kernel)/.config
 	@$(step) 'Installing the uapi headers' $(logs)/headers.log \
@@ -111,9 +120,13 @@ vm: | deps
 		env RUSTFLAGS='-C target-feature=+crt-static' $(cargo) \
 		--target x86_64-unknown-linux-gnu --workspace --exclude luo-vm
 
-selftest: $(kernel)/.built $(O)/kselftest/.built vm
+selftest: $(kernel)/.built $(O)/kselftest/.built vm $(if $(filter rust,$(IMPL)),$(module))
 	@$(O)/cargo/release/luo-vm selftest --impl $(IMPL) --kernel $(kernel) \
-		--kselftest $(O)/kselftest --guest $(guest) --out $(O)/selftest-$(IMPL)
+		--kselftest $(O)/kselftest --guest $(guest) --out $(O)/selftest-$(IMPL) \
+		$(if $(filter rust,$(IMPL)),--module $(module))
+
+kunit: $(tree)-rust/.built
+	@tools/kunit.sh $(tree) $(tree)-rust $(O)/kunit $(ARGS)
 
 demo: $(tree)-rust/.built vm
 	@$(O)/cargo/release/luo-vm demo --kernel $(tree)-rust --guest $(guest) --out $(O)/demo

@@ -30,7 +30,8 @@ requested=$build/requested.config
 for luo in rust c; do
 	[ $luo = rust ] && switch=y || switch=n
 	# Asked for twice: the last one counts.
-	echo "CONFIG_LIVEUPDATE_RUST=$switch" |
+	printf '%s=%s\n' CONFIG_LIVEUPDATE_RUST "$switch" \
+		CONFIG_LIVEUPDATE_RUST_KUNIT_TEST "$switch" |
 		cat "$selftest/config" "$selftest/config.x86_64" "$repo/tests/kernel.config" - |
 		awk -F= '/^CONFIG_/ { value[$1] = $2 } END { for (s in value) print s "=" value[s] }' |
 		sort >"$requested"

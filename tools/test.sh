@@ -37,9 +37,10 @@ part() {
 }
 
 part lint "${make[@]}" lint
+part kunit "${make[@]}" kunit
 part selftest-rust "${make[@]}" selftest IMPL=rust
 part selftest-c "${make[@]}" selftest IMPL=c
-part same-results diff "$out/selftest-rust/results.txt" "$out/selftest-c/results.txt"
+part same-on-both "$out/cargo/release/luo-vm" compare "$out/selftest-c" "$out/selftest-rust"
 
 echo "$passed passed, $failed failed"
 ((failed == 0))

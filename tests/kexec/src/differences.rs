@@ -3,7 +3,9 @@
 //! Where the Rust LUO answers differently from the C LUO, on purpose; everything else is the
 //! same on both. `Documentation/differences.rst` tells the same to people.
 
+use anyhow::Result;
 use clap::ValueEnum;
+use luo_guest::DIFFERENCE;
 use nix::errno::Errno;
 
 /// The two implementations.
@@ -15,6 +17,8 @@ pub enum Luo {
 
 /// One thing of which each implementation has its own version.
 pub struct Difference<T: 'static> {
+    /// What it is called in the kernel's log.
+    name: &'static str,
     /// What the C LUO does.
     c: T,
     /// What the Rust LUO does.
@@ -29,6 +33,16 @@ impl<T> Difference<T> {
             Luo::Rust => &self.rust,
         }
     }
+
+    /// Marks in the kernel's log what `body` does as what shows this difference: the callbacks
+    /// that are called meanwhile need not be the same on both.
+    pub fn apart<R>(&self, body: impl FnOnce() -> Result<R>) -> Result<R> {
+        let mark = |edge| luo_guest::log(DIFFERENCE, format!("{edge} {}", self.name).as_bytes());
+        mark("begin")?;
+        let result = body();
+        mark("end")?;
+        result
+    }
 }
 
 /// Retrieving a session again after its descriptor could not be copied out to the caller.
@@ -36,6 +50,7 @@ impl<T> Difference<T> {
 /// C closes the session for the caller, which finishes it and drops files that nobody has seen.
 /// In Rust a session counts as retrieved only once the caller has it.
 pub static RETRIEVE_AFTER_FAULT: Difference<Result<(), Errno>> = Difference {
+    name: "retrieve-after-fault",
     c: Err(Errno::ENOENT),
     rust: Ok(()),
 };
@@ -46,6 +61,7 @@ pub static RETRIEVE_AFTER_FAULT: Difference<Result<(), Errno>> = Difference {
 /// whole block, the next kernel panics over the empty second one. The next close gives the room
 /// back. In Rust a create that fails leaves nothing behind.
 pub static REFUSED_CREATE_LEAVES_BLOCK: Difference<bool> = Difference {
+    name: "refused-create-leaves-block",
     c: true,
     rust: false,
 };
@@ -55,16 +71,37 @@ pub static REFUSED_CREATE_LEAVES_BLOCK: Difference<bool> = Difference {
 /// C has lost the session by then: it can be neither retrieved nor finished. In Rust it can be
 /// retrieved as if it never had been.
 pub static RETRIEVE_AFTER_UNFINISHED: Difference<Result<(), Errno>> = Difference {
+    name: "retrieve-after-unfinished",
     c: Err(Errno::EINVAL),
     rust: Ok(()),
 };
 
-/// The order in which a refused kexec unfreezes files 1 and 2 of one session and 3 and 4 of the
-/// next, in which file 5 has refused.
+/// The order in which a refused kexec unfreezes files of one session that were frozen one after
+/// another; the sessions themselves go from the last to the first.
 ///
-/// Both go from the last session to the first, C from a session's first file to its last. In Rust
-/// whatever is undone is undone in reverse.
-pub static UNFREEZE_ORDER: Difference<[u32; 4]> = Difference {
-    c: [3, 4, 1, 2],
-    rust: [4, 3, 2, 1],
+/// C goes from a session's first file to its last. In Rust whatever is undone is undone in
+/// reverse.
+pub static UNFREEZE_ORDER: Difference<fn(&mut [u32])> = Difference {
+    name: "unfreeze-order",
+    c: |_| {},
+    rust: |numbers| numbers.reverse(),
+};
+
+/// Whether an FLB has to have been asked for before the last file that needs it can finish.
+///
+/// C takes the number of those files over only when it retrieves the FLB: without that the count
+/// underflows with a warning, and the FLB is never finished. In Rust the last file retrieves it.
+pub static FLB_MUST_BE_ASKED_FOR: Difference<bool> = Difference {
+    name: "flb-must-be-asked-for",
+    c: true,
+    rust: false,
+};
+
+/// Whether the last file can finish although an FLB that it needs could not be retrieved.
+///
+/// C warns about the FLB with a backtrace. In Rust it is a line in the log.
+pub static FINISH_WITH_FAILED_FLB: Difference<bool> = Difference {
+    name: "finish-with-failed-flb",
+    c: false,
+    rust: true,
 };

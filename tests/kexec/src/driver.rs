@@ -1,17 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The test driver in the kernel (`tests/driver`), whose files are preserved like any other and
-//! whose callbacks fail when they are told to.
+//! The test driver in the kernel (`tests/driver`), whose files are preserved like any other,
+//! whose callbacks fail when they are told to, and which logs every call.
 
 use anyhow::{Context, Result};
+use liveupdate::Session;
 use std::{
+    fmt::{self, Display},
     fs::{self, File},
-    os::unix::fs::FileExt,
+    io,
+    os::{fd::AsFd, unix::fs::FileExt},
     path::{Path, PathBuf},
 };
 
-/// The handler of the driver that has all callbacks.
-pub const HANDLER: &str = "luo-test-b";
+/// A file handler or an FLB of the driver.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Object(&'static str);
+
+/// The handler that needs all FLBs.
+pub const A: Object = Object("a");
+/// The handler that needs the second FLB.
+pub const B: Object = Object("b");
+/// The handler that needs none, and has only the callbacks that it must have.
+pub const C: Object = Object("c");
+pub const FLBS: [Object; 3] = [Object("flb-1"), Object("flb-2"), Object("flb-3")];
+
+/// What every object's name begins with.
+pub const PREFIX: &str = "luo-test-";
+
+impl Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
 
 fn path(end: impl AsRef<Path>) -> PathBuf {
     Path::new("/sys/kernel/debug/luo_test").join(end)
@@ -21,43 +42,70 @@ fn write(path: &Path, value: i64) -> Result<()> {
     fs::write(path, value.to_string()).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// A new file of the driver with a number of its own.
-pub fn file(number: u32) -> Result<File> {
-    let path = path(HANDLER).join("file");
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("cannot open {}: no test driver", path.display()))?;
-    file.write_all_at(number.to_string().as_bytes(), 0)?;
-    Ok(file)
+impl Object {
+    fn path(self, end: impl AsRef<Path>) -> PathBuf {
+        path(format!("{PREFIX}{self}")).join(end)
+    }
+
+    /// A new file of this handler with a number of its own.
+    pub fn file(self, number: u32) -> Result<File> {
+        let path = self.path("file");
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("cannot open {}: no test driver", path.display()))?;
+        file.write_all_at(number.to_string().as_bytes(), 0)?;
+        Ok(file)
+    }
+
+    /// Preserves a new file of this handler under its number; only the session keeps it open.
+    pub fn preserve(self, session: &Session, number: u32) -> Result<io::Result<()>> {
+        Ok(session.preserve_fd(self.file(number)?.as_fd(), number.into()))
+    }
+
+    /// A reference to what this FLB, preserved, is to the next kernel.
+    pub fn outgoing(self) -> io::Result<File> {
+        File::open(self.path("outgoing"))
+    }
+
+    /// A reference to what this FLB was in the previous kernel.
+    pub fn incoming(self) -> io::Result<File> {
+        File::open(self.path("incoming"))
+    }
+
+    /// Makes a callback fail from its call after the next `skip` ones on, `times` times; -1 is
+    /// always.
+    ///
+    /// Those that say no in other ways have no `errno`.
+    pub fn fail(self, callback: &str, skip: i64, times: i64, errno: Option<i32>) -> Result<()> {
+        let path = self.path(callback);
+        if let Some(errno) = errno {
+            write(&path.join("errno"), errno.into())?;
+        }
+        write(&path.join("skip"), skip)?;
+        write(&path.join("times"), times)
+    }
+
+    /// How often a callback was called since the last reset.
+    pub fn calls(self, callback: &str) -> Result<u64> {
+        let path = self.path(callback).join("calls");
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(text.trim().parse()?)
+    }
 }
 
-/// The number of a file of the driver.
+/// The number of a file, or which of an FLB's preserve calls made what is referred to.
 pub fn number(file: &File) -> Result<u32> {
     let mut text = [0; 16];
     let length = file.read_at(&mut text, 0)?;
     Ok(std::str::from_utf8(&text[..length])?.trim().parse()?)
 }
 
-/// Makes a callback fail from its call after the next `skip` ones on, `times` times; -1 is always.
-///
-/// Those that say no in other ways have no `errno`.
-pub fn fail(callback: &str, skip: i64, times: i64, errno: Option<i32>) -> Result<()> {
-    let path = path(HANDLER).join(callback);
-    if let Some(errno) = errno {
-        write(&path.join("errno"), errno.into())?;
-    }
-    write(&path.join("skip"), skip)?;
-    write(&path.join("times"), times)
-}
-
-/// How often a callback was called since the last reset.
-pub fn calls(callback: &str) -> Result<u64> {
-    let path = path(HANDLER).join(callback).join("calls");
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(text.trim().parse()?)
+/// Asks for the FLBs of the previous kernel, as somebody must before C can finish their files.
+pub fn ask(flbs: &[Object]) -> io::Result<()> {
+    flbs.iter().try_for_each(|flb| flb.incoming().map(drop))
 }
 
 /// Lets every callback succeed again and counts from zero.

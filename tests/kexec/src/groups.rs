@@ -8,7 +8,10 @@ mod chain;
 mod contents;
 mod descriptors;
 mod errors;
+mod failures;
+mod flb;
 mod handler;
+mod module;
 mod names;
 mod reboot;
 mod refused;
@@ -33,4 +36,7 @@ pub const ALL: &[Group] = &[
     blocks::REFUSED,
     refused::GROUP,
     handler::GROUP,
+    flb::GROUP,
+    failures::GROUP,
+    module::GROUP,
 ];

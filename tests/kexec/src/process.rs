@@ -2,7 +2,8 @@
 
 //! This process and its kernel: its descriptor table, its children, the kernel's log.
 
-use anyhow::{ensure, Result};
+use crate::driver;
+use anyhow::{ensure, Context, Result};
 use nix::{
     libc::O_NONBLOCK,
     sys::{
@@ -88,20 +89,47 @@ impl Log {
         Ok(log)
     }
 
+    /// The next line's text.
+    fn line(&mut self) -> Result<Option<String>> {
+        let mut record = [0; 8192];
+        let length = match self.0.read(&mut record) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            length => length?,
+        };
+        let record = String::from_utf8_lossy(&record[..length]);
+        let (_, text) = record.split_once(';').context("a record without text")?;
+        Ok(text.lines().next().map(str::to_owned))
+    }
+
     /// The number in the next line that has one behind `text`.
     pub fn number_after(&mut self, text: &str) -> Result<Option<u64>> {
-        let mut record = [0; 8192];
-        loop {
-            let length = match self.0.read(&mut record) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                length => length?,
-            };
-            let record = String::from_utf8_lossy(&record[..length]);
-            if let Some((_, rest)) = record.split_once(text) {
+        while let Some(line) = self.line()? {
+            if let Some((_, rest)) = line.split_once(text) {
                 let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
                 return Ok(Some(digits.parse()?));
             }
         }
+        Ok(None)
+    }
+
+    /// All calls of the test driver's callbacks up to now, in order, each as
+    /// `OBJECT CALLBACK NUMBER = RESULT`.
+    pub fn callbacks(&mut self) -> Result<Vec<String>> {
+        let mut calls = vec![];
+        while let Some(line) = self.line()? {
+            let call = line
+                .strip_prefix("luo_test: ")
+                .and_then(|call| call.strip_prefix(driver::PREFIX));
+            calls.extend(call.map(str::to_owned));
+        }
+        Ok(calls)
+    }
+
+    /// The same without `can_preserve`, which changes nothing.
+    pub fn changes(&mut self) -> Result<Vec<String>> {
+        let mut calls = self.callbacks()?;
+        calls.retain(|call| !call.contains(" can_preserve "));
+        Ok(calls)
     }
 }
 

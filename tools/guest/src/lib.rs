@@ -16,6 +16,8 @@ use std::io::Write;
 pub const REPORT: &str = "luo-report: ";
 /// Tag of a line that the guest's program printed.
 pub const OUTPUT: &str = "luo-output: ";
+/// Tag of the marks around what is not to be the same on C and Rust: `begin NAME`, `end NAME`.
+pub const DIFFERENCE: &str = "luo-difference: ";
 
 /// An argument that stands for the number of the stage.
 pub const STAGE: &str = "@stage@";

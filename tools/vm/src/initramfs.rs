@@ -16,6 +16,7 @@ const SKELETON: &str = "\
 dir /bin 0755 0 0
 dir /boot 0755 0 0
 dir /dev 0755 0 0
+dir /lib 0755 0 0
 nod /dev/console 0600 0 0 c 5 1
 ";
 

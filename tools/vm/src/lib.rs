@@ -6,8 +6,9 @@
 //! A [`Vm`] says what to boot and what to run in it, [`Vm::run`] gives a [`Run`]:
 //! the console of every kernel that booted, and how it ended.
 //! [`Run::failure`] judges a stage by that alone, [`tap`] reads what a test
-//! program printed.
+//! program printed, [`callbacks`] what the kernel's test code logged.
 
+pub mod callbacks;
 mod console;
 mod initramfs;
 mod run;

@@ -2,6 +2,7 @@
 
 //! Live updates in QEMU, to test a kernel or to show one.
 
+mod compare;
 mod demo;
 mod selftest;
 
@@ -26,6 +27,8 @@ struct Cli {
 enum Command {
     /// Run the kernel tree's own live update programs and ours, as KTAP
     Selftest(selftest::Selftest),
+    /// Compare a selftest on the C LUO with one on the Rust LUO, as KTAP
+    Compare(compare::Compare),
     /// Carry memory across one live update, and tell the story
     Demo(demo::Demo),
 }
@@ -78,6 +81,7 @@ impl Machine {
 fn main() -> ExitCode {
     let passed = match Cli::parse().command {
         Command::Selftest(selftest) => selftest.run(),
+        Command::Compare(compare) => compare.run(),
         Command::Demo(demo) => demo.run(),
     };
     match passed {

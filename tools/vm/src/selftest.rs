@@ -12,6 +12,7 @@ use anyhow::Context;
 use anyhow::Result;
 use clap::Args;
 use clap::ValueEnum;
+use luo_vm::callbacks;
 use luo_vm::tap::Case;
 use luo_vm::tap::Tap;
 use luo_vm::Failure;
@@ -37,6 +38,13 @@ const KEXEC: [&str; 4] = [
 ];
 const OURS: &str = "luo-kexec-tests";
 
+/// The test that loads the test driver as a module; only the LUO in Rust exports what that needs.
+pub const MODULE: &str = "module";
+/// Where that test finds the module.
+const MODULE_PATH: &str = "/lib/luo_test.ko";
+/// Keeps the driver that is built in out of the module's way.
+const NO_DRIVER: &str = "initcall_blacklist=luo_test_init";
+
 /// The implementation of LUO in the kernel.
 #[derive(Clone, Copy, ValueEnum)]
 enum Impl {
@@ -55,6 +63,9 @@ pub struct Selftest {
     /// The directory of the kernel tree's own programs
     #[arg(long, value_name = "DIR")]
     kselftest: PathBuf,
+    /// The test driver as a module, for the test that loads it
+    #[arg(long, value_name = "KO")]
+    module: Option<PathBuf>,
     /// Run only this test; may be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
@@ -125,7 +136,7 @@ impl Selftest {
         })?;
 
         results.sort();
-        let path = self.machine.out.join("results.txt");
+        let path = results_path(&self.machine.out);
         let lines: String = results
             .iter()
             .map(|(name, passed)| format!("{}ok {name}\n", if *passed { "" } else { "not " }))
@@ -155,6 +166,9 @@ impl Selftest {
         }));
         let ours = self.machine.guest.join(OURS);
         for (group, stages) in groups(&ours)? {
+            if group == MODULE && self.module.is_none() {
+                continue;
+            }
             tests.push(Test {
                 args: per_stage(&["-g", &group]),
                 name: group,
@@ -178,13 +192,18 @@ impl Selftest {
             Impl::Rust => "rust",
             Impl::C => "c",
         };
-        let run = self
+        let mut vm = self
             .machine
             .vm(&test.program, &test.name)
             .args(&test.args)
             .stages(test.stages)
-            .params([format!("LUO_IMPL={implementation}")])
-            .run(|_| ())?;
+            .params([format!("LUO_IMPL={implementation}")]);
+        if let (MODULE, Some(module)) = (test.name.as_str(), &self.module) {
+            vm = vm.file(module, MODULE_PATH).params([NO_DRIVER]);
+        }
+        let run = vm.run(|_| ())?;
+        let path = callbacks_path(&self.machine.out, &test.name);
+        fs::write(&path, callbacks::lines(&run)).with_context(|| path.display().to_string())?;
         Ok((1..=test.stages)
             .flat_map(|stage| test.judge(&run, stage))
             .collect())
@@ -250,6 +269,16 @@ impl Test {
         cases.push(Case { name, failure });
         cases
     }
+}
+
+/// Where the results of all cases are.
+pub fn results_path(out: &Path) -> PathBuf {
+    out.join("results.txt")
+}
+
+/// Where the callbacks of a test are.
+pub fn callbacks_path(out: &Path, test: &str) -> PathBuf {
+    out.join(test).with_extension("callbacks")
 }
 
 /// `args` and the number of the stage.

@@ -110,6 +110,12 @@ impl Vm {
         self
     }
 
+    /// Adds a file, to be found at `path` in the guest.
+    pub fn file(mut self, file: &Path, path: &str) -> Self {
+        self.files.push((file.to_owned(), path.to_owned()));
+        self
+    }
+
     /// Sets the memory size, as QEMU writes it.
     pub fn memory(mut self, memory: &str) -> Self {
         self.memory = memory.to_owned();

@@ -5,7 +5,7 @@
 
 use crate::{
     differences::UNFREEZE_ORDER,
-    driver,
+    driver::{self, B, FLBS},
     file::{content, expect_frozen, expect_thawed, memfd},
     process::Log,
     Group, World,
@@ -33,11 +33,11 @@ pub const GROUP: Group = Group {
 /// Expects a kexec to be refused by the file that is frozen after `skip` others.
 fn refuse(skip: u32) -> Result<()> {
     driver::reset()?;
-    driver::fail("freeze", skip.into(), 1, Some(ENODATA as i32))?;
-    let kexec = reboot(RebootMode::RB_KEXEC).map_err(io::Error::from);
-    refused!(kexec, ENODATA, skip);
-    same!(driver::calls("freeze")?, u64::from(skip) + 1);
-    same!(driver::calls("unfreeze")?, u64::from(skip));
+    B.fail("freeze", skip.into(), 1, Some(ENODATA as i32))?;
+    let kexec = UNFREEZE_ORDER.apart(|| Ok(reboot(RebootMode::RB_KEXEC)))?;
+    refused!(kexec.map_err(io::Error::from), ENODATA, skip);
+    same!(B.calls("freeze")?, u64::from(skip) + 1);
+    same!(B.calls("unfreeze")?, u64::from(skip));
     Ok(())
 }
 
@@ -45,10 +45,7 @@ fn refuse(skip: u32) -> Result<()> {
 fn session(device: &Device, name: &[u8], numbers: &[u32]) -> Result<Session> {
     let session = done!(device.create_session(name));
     for &number in numbers {
-        done!(
-            session.preserve_fd(driver::file(number)?.as_fd(), number.into()),
-            number
-        );
+        done!(B.preserve(&session, number)?, number);
     }
     Ok(session)
 }
@@ -60,12 +57,18 @@ fn order(world: &mut World) -> Result<()> {
     let _two = session(&device, b"two", &[3, 4, 5, 6])?;
     let mut log = Log::from_now()?;
     refuse(4)?;
-    let mut unfrozen: Vec<u32> = vec![];
-    let prefix = format!("luo_test: {} unfreeze ", driver::HANDLER);
-    while let Some(number) = log.number_after(&prefix)? {
-        unfrozen.push(number.try_into()?);
+    let mut calls = log.callbacks()?;
+    let mut due = [[3, 4], [1, 2]];
+    for session in &mut due {
+        UNFREEZE_ORDER.on(world.luo)(session);
     }
-    same!(unfrozen, *UNFREEZE_ORDER.on(world.luo));
+    same!(
+        calls.split_off(5),
+        due.concat()
+            .iter()
+            .map(|number| format!("b unfreeze {number} = 0"))
+            .collect::<Vec<_>>()
+    );
     Ok(())
 }
 
@@ -100,13 +103,13 @@ fn hand_over(world: &mut World) -> Result<()> {
     for token in 100..170 {
         one.preserve_fd(memfd(format!("{token}").as_bytes())?.as_fd(), token)?;
     }
-    done!(one.preserve_fd(driver::file(2)?.as_fd(), 2));
+    done!(B.preserve(&one, 2)?);
     let closed = session(&device, b"closed", &[3])?;
     let two = session(&device, b"two", &[4])?;
     refuse(3)?;
     refuse(1)?;
     drop(closed);
-    done!(one.preserve_fd(driver::file(5)?.as_fd(), 5));
+    done!(B.preserve(&one, 5)?);
     let three = session(&device, b"three", &[6])?;
     for session in [one, two, three] {
         world.keep(session);
@@ -115,6 +118,7 @@ fn hand_over(world: &mut World) -> Result<()> {
 }
 
 fn retrieve(_: &mut World) -> Result<()> {
+    done!(driver::ask(&FLBS[1..2]));
     let device = Device::open()?;
     refused!(device.retrieve_session(b"closed"), ENOENT);
     for (name, numbers) in [

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The test driver as a module is pinned by whoever uses it, and by nothing else.
+//!
+//! Only the Rust LUO exports what a module needs. The kernel is booted without the driver that
+//! is built in.
+
+use crate::{
+    driver::{A, B, C, FLBS},
+    Group, World,
+};
+use anyhow::{Context, Result};
+use liveupdate::Device;
+use nix::{
+    errno::Errno::{EAGAIN, ENOENT, ESTALE},
+    kmod::{delete_module, finit_module, DeleteModuleFlags, ModuleInitFlags},
+};
+use std::{
+    fs::{self, File},
+    io,
+    os::fd::OwnedFd,
+};
+
+pub const GROUP: Group = Group {
+    name: "module",
+    stages: &[
+        &[
+            ("unused", unused),
+            ("file-open", file_open),
+            ("preserved", preserved),
+            ("flb-referenced", flb_referenced),
+            ("preserve-fails", preserve_fails),
+            ("hand-over", hand_over),
+        ],
+        &[
+            ("unused", unused),
+            ("retrieve-and-finish", retrieve_and_finish),
+            ("finished-for-good", finished_for_good),
+        ],
+    ],
+};
+
+fn load() -> Result<()> {
+    let module = File::open("/lib/luo_test.ko").context("no module")?;
+    Ok(finit_module(module, c"", ModuleInitFlags::empty())?)
+}
+
+fn unload() -> io::Result<()> {
+    Ok(delete_module(c"luo_test", DeleteModuleFlags::O_NONBLOCK)?)
+}
+
+/// Expects so many uses of the loaded module, and that it can be unloaded if there is none.
+#[track_caller]
+fn expect_uses(uses: u32) -> Result<()> {
+    let text = fs::read_to_string("/sys/module/luo_test/refcnt")?;
+    same!(text.trim().parse::<u32>()?, uses);
+    if uses > 0 {
+        refused!(unload(), EAGAIN, uses);
+    } else {
+        done!(unload());
+        load()?;
+    }
+    Ok(())
+}
+
+/// Handlers and FLBs come and go with it.
+fn unused(_: &mut World) -> Result<()> {
+    load()?;
+    expect_uses(0)?;
+    done!(unload());
+    Ok(())
+}
+
+fn file_open(_: &mut World) -> Result<()> {
+    load()?;
+    let file = A.file(1)?;
+    expect_uses(1)?;
+    drop(file);
+    expect_uses(0)
+}
+
+/// An open file counts, a preserved one besides, and an FLB however many files need it.
+fn preserved(_: &mut World) -> Result<()> {
+    let device = Device::open()?;
+    let session = device.create_session(b"session")?;
+    done!(C.preserve(&session, 1)?);
+    expect_uses(2)?;
+    done!(B.preserve(&session, 2)?);
+    expect_uses(2 + 3)?;
+    done!(B.preserve(&session, 3)?);
+    expect_uses(2 + 3 + 2)?;
+    done!(A.preserve(&session, 4)?);
+    expect_uses(2 + 3 + 2 + 4)?;
+    drop(session);
+    expect_uses(0)
+}
+
+/// A reference counts, and the FLB even without a file.
+fn flb_referenced(_: &mut World) -> Result<()> {
+    let session = Device::open()?.create_session(b"session")?;
+    done!(B.preserve(&session, 1)?);
+    let reference = done!(FLBS[1].outgoing());
+    expect_uses(4)?;
+    drop(session);
+    expect_uses(2)?;
+    drop(reference);
+    expect_uses(0)
+}
+
+fn preserve_fails(_: &mut World) -> Result<()> {
+    let session = Device::open()?.create_session(b"session")?;
+    A.fail("can_preserve", 0, 1, None)?;
+    refused!(A.preserve(&session, 1)?, ENOENT);
+    for object in [A, FLBS[0], FLBS[1], FLBS[2]] {
+        object.fail("preserve", 0, 1, Some(ESTALE as i32))?;
+        refused!(A.preserve(&session, 1)?, ESTALE, object);
+    }
+    expect_uses(0)
+}
+
+fn hand_over(world: &mut World) -> Result<()> {
+    let session = Device::open()?.create_session(b"session")?;
+    for (handler, number) in [(A, 1), (B, 2), (C, 3)] {
+        done!(handler.preserve(&session, number)?);
+    }
+    world.keep(session);
+    expect_uses(3 + 3 + 3)
+}
+
+/// What the previous kernel handed over counts from the first open of the device on.
+fn retrieve_and_finish(_: &mut World) -> Result<()> {
+    load()?;
+    done!(FLBS[0].incoming());
+    expect_uses(1)?;
+    let device = Device::open()?;
+    expect_uses(1 + 3)?;
+    let session = device.retrieve_session(b"session")?;
+    drop(device);
+    let files: Vec<OwnedFd> = (1..=2)
+        .map(|token| session.retrieve_fd(token))
+        .collect::<io::Result<_>>()?;
+    expect_uses(1 + 3 + 2)?;
+    done!(session.finish());
+    expect_uses(2)?;
+    drop(session);
+    drop(files);
+    expect_uses(0)?;
+    done!(unload());
+    Ok(())
+}
+
+/// A driver that has forgotten what is finished finds nothing handed over.
+fn finished_for_good(_: &mut World) -> Result<()> {
+    load()?;
+    for flb in FLBS {
+        refused!(flb.incoming(), ENOENT, flb);
+    }
+    expect_uses(0)?;
+    done!(unload());
+    Ok(())
+}
