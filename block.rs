@@ -127,6 +127,22 @@ pub(crate) enum ReadError {
     Kernel(Error),
 }
 
+/// A hand-over is damaged, in `field` of `record` (as the C headers call them), where that was
+/// `found`.
+pub(crate) fn damaged<T>(
+    record: &'static str,
+    field: &'static str,
+    found: Found,
+    why: &'static str,
+) -> Result<T, ReadError> {
+    Err(ReadError::Damaged(Damage {
+        record,
+        field,
+        found,
+        why,
+    }))
+}
+
 impl From<Damage> for ReadError {
     fn from(damage: Damage) -> Self {
         Self::Damaged(damage)
@@ -171,14 +187,6 @@ impl<E: FromBytes + Immutable + KnownLayout, const N: usize> Chain<E, N> {
     ) -> Result<Self, ReadError> {
         const BLOCK: &str = "kho_block_header_ser";
 
-        let damage = |record, field, value, why| {
-            Err(ReadError::Damaged(Damage {
-                record,
-                field,
-                found: Found::Number(value),
-                why,
-            }))
-        };
         let mut pages = KVVec::new();
         let mut entries = 0;
         let mut link = (record, field, head);
@@ -190,25 +198,24 @@ impl<E: FromBytes + Immutable + KnownLayout, const N: usize> Chain<E, N> {
             let (record, field, phys) = link;
 
             if phys == mark {
-                return damage(record, field, phys, "the blocks form a circle");
+                let why = "the blocks form a circle";
+                return damaged(record, field, Found::Number(phys), why);
             }
             if pages.len().is_power_of_two() {
                 mark = phys;
             }
 
             let Some(block) = memory.page::<Block<E, N>>(phys) else {
-                return damage(record, field, phys, "not a page that was handed over");
+                let why = "not a page that was handed over";
+                return damaged(record, field, Found::Number(phys), why);
             };
             if block.count > N as u64 {
-                return damage(BLOCK, "count", block.count, "more than a block holds");
+                let why = "more than a block holds";
+                return damaged(BLOCK, "count", Found::Number(block.count), why);
             }
             if block.count == 0 && (pages.is_empty() || block.next != 0) {
-                return damage(
-                    BLOCK,
-                    "count",
-                    0,
-                    "no entries, and not the last of several blocks",
-                );
+                let why = "no entries, and not the last of several blocks";
+                return damaged(BLOCK, "count", Found::Number(0), why);
             }
 
             pages.push(phys, GFP_KERNEL)?;

@@ -22,8 +22,8 @@ mod sync;
 use abi::luo_v5;
 use abi::uapi;
 use abi::uapi::Request as _;
-use abi::Damage;
 use abi::Found;
+use block::damaged;
 use block::ReadError;
 use c_api::Argument;
 use kernel::ioctl::_IOC_NR;
@@ -134,14 +134,6 @@ type Received = (Handover, HandedOver);
 
 /// Reads the root record of the previous kernel, if there is one, and copies the FLBs.
 fn receive(liveupdate_num: &mut u64) -> Result<Received, ReadError> {
-    let damage = |record, field, found, why| {
-        Err(ReadError::Damaged(Damage {
-            record,
-            field,
-            found,
-            why,
-        }))
-    };
     let Some(mut memory) = kho::HandedOver::take() else {
         return Ok((Handover::Restored, HandedOver::nothing()));
     };
@@ -150,21 +142,21 @@ fn receive(liveupdate_num: &mut u64) -> Result<Received, ReadError> {
         Err(ENOENT) => return Ok((Handover::Restored, HandedOver::nothing())),
         Err(_) => {
             let why = "a malformed entry of KHO";
-            return damage("LUO", "preserved-data", Found::Nothing, why);
+            return damaged("LUO", "preserved-data", Found::Nothing, why);
         }
     };
 
     if size < size_of::<luo_v5::Root>() {
         let found = Found::Number(size as u64);
-        return damage("LUO", "blob-size", found, "less than luo_ser");
+        return damaged("LUO", "blob-size", found, "less than luo_ser");
     }
     let Some(&root) = memory.page::<luo_v5::Root>(phys) else {
         let why = "not a page that was handed over";
-        return damage("LUO", "preserved-data", Found::Number(phys), why);
+        return damaged("LUO", "preserved-data", Found::Number(phys), why);
     };
     if root.compatible != luo_v5::COMPATIBLE {
         let found = Found::Version(root.compatible);
-        return damage("luo_ser", "compatible", found, "not luo-v5");
+        return damaged("luo_ser", "compatible", found, "not luo-v5");
     }
 
     *liveupdate_num = root.liveupdate_num;

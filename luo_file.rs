@@ -22,6 +22,7 @@ use crate::abi::put;
 use crate::abi::until_nul;
 use crate::abi::Damage;
 use crate::abi::Found;
+use crate::block::damaged;
 use crate::block::BlockSet;
 use crate::block::Chain;
 use crate::block::ReadError;
@@ -211,7 +212,8 @@ impl Registry {
     /// Registers a handler.
     ///
     /// Returns `EINVAL` if a callback that it has to have or the compatible string is missing,
-    /// `EEXIST` if there is one with the same compatible string, `ENOMEM`. May sleep; takes the registry to write.
+    /// `EEXIST` if there is one with the same compatible string, `ENOMEM`. May sleep; takes the
+    /// registry to write.
     ///
     /// # Safety
     ///
@@ -693,23 +695,15 @@ impl IncomingFiles {
             set.files,
         )?;
         if chain.len() != set.count {
-            return Err(ReadError::Damaged(Damage {
-                record: "luo_file_set_ser",
-                field: "count",
-                found: Found::Number(set.count),
-                why: "not the number of files in the blocks",
-            }));
+            let why = "not the number of files in the blocks";
+            return damaged("luo_file_set_ser", "count", Found::Number(set.count), why);
         }
 
         let mut list = FileList::new();
         for file in chain.iter(memory) {
             if list.contains(file.token) {
-                return Err(ReadError::Damaged(Damage {
-                    record: "luo_file_ser",
-                    field: "token",
-                    found: Found::Number(file.token),
-                    why: "a second file of this token",
-                }));
+                let why = "a second file of this token";
+                return damaged("luo_file_ser", "token", Found::Number(file.token), why);
             }
             list.push_with(file.token, || IncomingFile::from_wire(registry, file))?;
         }

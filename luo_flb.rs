@@ -23,8 +23,8 @@
 use crate::abi::luo_v5 as wire;
 use crate::abi::put;
 use crate::abi::until_nul;
-use crate::abi::Damage;
 use crate::abi::Found;
+use crate::block::damaged;
 use crate::block::ReadError;
 use crate::c_api::ModuleRef;
 use crate::kho::Memory;
@@ -216,8 +216,8 @@ impl Flb {
     }
 
     fn raw_state(&self) -> &State {
-        // SAFETY: By the type invariants the FLB is valid. Its private part is large enough, aligned
-        // for a `State`, which all zeroes are as well, and accessed as a `State` only.
+        // SAFETY: By the type invariants the FLB is valid. Its private part is large enough and
+        // aligned for a `State`, which all zeroes are as well, and accessed as a `State` only.
         unsafe { &*(&raw const (*self.0.as_ptr()).private).cast() }
     }
 
@@ -533,8 +533,9 @@ impl Registry {
 
     /// A file of `handler` is about to be preserved.
     ///
-    /// Returns what the `preserve` of an FLB returns, `ENODEV` or `ENOMEM`; the FLBs before that one
-    /// have lost the file again, last to first. Returns `ENOENT` if the handler was unregistered.
+    /// Returns what the `preserve` of an FLB returns, or `ENODEV`; the FLBs before that one have
+    /// lost the file again, last to first. Returns `ENOENT` if the handler was unregistered, and
+    /// `ENOMEM`.
     pub(crate) fn preserve_flbs(&self, handler: RawHandler) -> Result<Dependencies> {
         let registry = self.registrations.read();
         let flbs = registry.flbs(handler).ok_or(ENOENT)?;
@@ -586,31 +587,22 @@ pub(crate) fn release(flbs: &mut KVec<Registered>, flb: Flb) {
 /// Copies the FLBs that the previous kernel handed over; `phys` is the physical address of their
 /// page, 0 if there is none.
 pub(crate) fn read(memory: &impl Memory, phys: u64) -> Result<HandedOver, ReadError> {
-    let damage = |record, field, found, why| {
-        Err(ReadError::Damaged(Damage {
-            record,
-            field,
-            found,
-            why,
-        }))
-    };
-
     if phys == 0 {
         return Ok(HandedOver::nothing());
     }
     let Some(page) = memory.page::<wire::FlbPage>(phys) else {
         let why = "not a page that was handed over";
-        return damage("luo_ser", "flbs_pa", Found::Number(phys), why);
+        return damaged("luo_ser", "flbs_pa", Found::Number(phys), why);
     };
     let wire::FlbHeader { pgcnt, count } = page.header;
 
     if pgcnt != 1 {
         let found = Found::Number(pgcnt);
-        return damage("luo_flb_header_ser", "pgcnt", found, "not one page");
+        return damaged("luo_flb_header_ser", "pgcnt", found, "not one page");
     }
     if count > wire::FLBS_PER_PAGE as u64 {
         let found = Found::Number(count);
-        return damage(
+        return damaged(
             "luo_flb_header_ser",
             "count",
             found,
@@ -624,15 +616,15 @@ pub(crate) fn read(memory: &impl Memory, phys: u64) -> Result<HandedOver, ReadEr
 
         if name.is_none_or(<[u8]>::is_empty) {
             let why = "empty, or without a NUL";
-            return damage("luo_flb_ser", "name", Found::Nothing, why);
+            return damaged("luo_flb_ser", "name", Found::Nothing, why);
         }
         if flbs.iter().any(|flb| until_nul(&flb.name) == name) {
             let why = "a second FLB of this name";
-            return damage("luo_flb_ser", "name", Found::Nothing, why);
+            return damaged("luo_flb_ser", "name", Found::Nothing, why);
         }
         if entry.count == 0 {
             let why = "an FLB on which nothing depends";
-            return damage("luo_flb_ser", "count", Found::Number(0), why);
+            return damaged("luo_flb_ser", "count", Found::Number(0), why);
         }
         flbs.push(*entry, GFP_KERNEL)?;
     }

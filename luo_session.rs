@@ -575,9 +575,9 @@ impl Sessions {
 
     /// Creates a session: `LIVEUPDATE_IOCTL_CREATE_SESSION`.
     ///
-    /// Returns `EMFILE` without room for its file descriptor, `ENFILE` without room for its file, `EINVAL` if the name is
-    /// empty or too long, `EEXIST` if it is taken, `ENOMEM`, and what [`Argument`] returns; then
-    /// there is no session. May sleep.
+    /// Returns `EMFILE` without room for its file descriptor, `ENFILE` without room for its file,
+    /// `EINVAL` if the name is empty or too long, `EEXIST` if it is taken, `ENOMEM`, and what
+    /// [`Argument`] returns; then there is no session. May sleep.
     pub(crate) fn create(&'static self, arg: &Argument) -> Result {
         let mut request: uapi::CreateSession = arg.read()?;
         let fd = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
@@ -599,9 +599,9 @@ impl Sessions {
 
     /// Retrieves a session of the previous kernel: `LIVEUPDATE_IOCTL_RETRIEVE_SESSION`.
     ///
-    /// Returns `EMFILE` without room for its file descriptor, `ENFILE` without room for its file, `ENOENT` if there is no
-    /// session of that name, `EINVAL` if somebody has it already, `ENOMEM`, and what [`Argument`]
-    /// returns; then it can be retrieved still. May sleep.
+    /// Returns `EMFILE` without room for its file descriptor, `ENFILE` without room for its file,
+    /// `ENOENT` if there is no session of that name, `EINVAL` if somebody has it already, `ENOMEM`,
+    /// and what [`Argument`] returns; then it can be retrieved still. May sleep.
     pub(crate) fn retrieve(&self, arg: &Argument) -> Result {
         let mut request: uapi::RetrieveSession = arg.read()?;
         let fd = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
