@@ -365,9 +365,11 @@ impl Flb {
 
         if let Incoming::Unasked = &*state {
             // ENODATA and ENOENT come before ENODEV.
-            registry.handed_over_flbs.lock().find(self)?;
+            let mut handed_over = registry.handed_over_flbs.lock();
+            handed_over.find(self)?;
             let module = module?;
-            let (count, data) = registry.handed_over_flbs.lock().take(self)?;
+            let (count, data) = handed_over.take(self)?;
+            drop(handed_over);
 
             *state = match self.retrieve(data) {
                 Ok(obj) => Incoming::Live { count, obj, module },
@@ -459,10 +461,9 @@ impl Registry {
     /// Makes the files of a handler depend on an FLB.
     ///
     /// Returns `EINVAL` if a callback or the compatible string is missing or the handler is not
-    /// registered, `EEXIST` if the
-    /// two belong together already or another FLB has the same compatible string, `ENOSPC` if there
-    /// are as many FLBs as the root record has room for, `ENOMEM`. May sleep; takes the registry to
-    /// write.
+    /// registered, `EEXIST` if the two belong together already or another FLB has the same
+    /// compatible string, `ENOSPC` if there are as many FLBs as their page has room for, `ENOMEM`.
+    /// May sleep; takes the registry to write.
     pub(crate) fn register_flb(
         &self,
         handler: NonNull<bindings::liveupdate_file_handler>,
@@ -474,11 +475,8 @@ impl Registry {
             || ops.unpreserve.is_none()
             || ops.retrieve.is_none()
             || ops.finish.is_none()
+            || flb.compatible().is_empty()
         {
-            return Err(EINVAL);
-        }
-
-        if flb.compatible().is_empty() {
             return Err(EINVAL);
         }
 
@@ -539,7 +537,6 @@ impl Registry {
     pub(crate) fn preserve_flbs(&self, handler: RawHandler) -> Result<Dependencies> {
         let registry = self.registrations.read();
         let flbs = registry.flbs(handler).ok_or(ENOENT)?;
-
         let mut dependencies = Dependencies(KVec::new());
 
         dependencies.0.reserve(flbs.len(), GFP_KERNEL)?;
