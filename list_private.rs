@@ -5,7 +5,7 @@
 //! The `list_head` of a file handler or an FLB lies inside a struct that drivers define in C. Which
 //! field that is, and that this kernel code may touch it, is said once per type, with
 //! [`impl_entry!`]. From then on a [`List`] of such entries is safe to use. C code can walk it, and
-//! one that C code built can be walked here ([`List::from_raw`]).
+//! one that C code built can be walked here ([`List::from_raw`], [`List::from_raw_ref`]).
 //!
 //! # Who owns the entries
 //!
@@ -23,7 +23,8 @@
 //!
 //! | in C                                             | here                                     |
 //! |--------------------------------------------------|------------------------------------------|
-//! | `INIT_LIST_HEAD()`                               | [`List::new`], [`Link::new`]             |
+//! | `INIT_LIST_HEAD()` of a list                     | [`List::new`], [`List::init_raw`]        |
+//! | `INIT_LIST_HEAD()` of an entry                   | [`Link::new`], [`EntryRef::init_link`]   |
 //! | `list_add()`                                     | [`List::push_front`]                     |
 //! | `list_add_tail()`                                | [`List::push_back`]                      |
 //! | `list_del_init()`                                | [`List::remove`], [`CursorMut::remove`]  |
@@ -344,10 +345,28 @@ impl<T: Entry> EntryRef<T> {
     /// # Safety
     ///
     /// The entry is valid, stays where it is and is only used as a shared reference allows, until
-    /// the reference is dropped, be it by its owner or by the list that it was pushed to.
+    /// the reference and its clones are dropped, be it by an owner or by the list that it was
+    /// pushed to.
     pub unsafe fn new(entry: NonNull<T>) -> Self {
         // INVARIANT: The caller guarantees it.
         Self(entry)
+    }
+
+    /// Makes the entry one that is not linked, whatever C left in its link.
+    ///
+    /// # Safety
+    ///
+    /// The entry is not on a list.
+    pub unsafe fn init_link(&self) {
+        // SAFETY: By the safety requirements of `Entry` there is a link at this offset.
+        unsafe { self.0.byte_add(T::OFFSET).cast::<Link>().as_ref() }.reset();
+    }
+}
+
+impl<T: Entry> Clone for EntryRef<T> {
+    fn clone(&self) -> Self {
+        // INVARIANT: Who made the first reference guarantees it for the clones as well.
+        Self(self.0)
     }
 }
 
@@ -447,8 +466,8 @@ impl<P: EntryPtr> List<P> {
         })
     }
 
-    /// The list that has its head in memory of C. A head that is zeroed or poisoned becomes that of
-    /// an empty list.
+    /// The list that has its head in memory of C, to change it. A head that is zeroed or poisoned
+    /// becomes that of an empty list.
     ///
     /// # Safety
     ///
@@ -465,6 +484,33 @@ impl<P: EntryPtr> List<P> {
             list.head.reset();
         }
 
+        list
+    }
+
+    /// The list that has its head in memory of C, to look at it.
+    ///
+    /// # Safety
+    ///
+    /// As for [`from_raw`](Self::from_raw), but the head is initialised, and others may look at the
+    /// list as well.
+    pub unsafe fn from_raw_ref<'a>(head: *const bindings::list_head) -> &'a Self {
+        // INVARIANT: The caller guarantees what is on the list.
+        // SAFETY: The layout is that of a `list_head`; the caller guarantees the rest.
+        unsafe { &*head.cast() }
+    }
+
+    /// The list that has its head in memory of C, made an empty one whatever C left there.
+    ///
+    /// # Safety
+    ///
+    /// As for [`from_raw`](Self::from_raw), but the head may hold anything.
+    pub unsafe fn init_raw<'a>(head: *mut bindings::list_head) -> Pin<&'a mut Self> {
+        // INVARIANT: The head is linked to itself before anything else is done with the list.
+        // SAFETY: The layout is that of a `list_head`, any bytes are one; the caller guarantees
+        // the rest.
+        let list = unsafe { Pin::new_unchecked(&mut *head.cast::<Self>()) };
+
+        list.head.reset();
         list
     }
 

@@ -549,6 +549,41 @@ mod list_private {
     }
 
     #[test]
+    fn initialised_whatever_was_there() -> Result {
+        let flbs = zeroed_flbs()?;
+        let head = KBox::new(Opaque::uninit(), GFP_KERNEL)?;
+
+        c::init(&head);
+        for flb in &flbs[..2] {
+            // SAFETY: It is zeroed. No list is used after the next lines.
+            unsafe { c::add(flb, head.get()) };
+        }
+
+        // SAFETY: Nobody but this test uses the head.
+        let mut list = unsafe { Flbs::init_raw(head.get()) };
+        assert!(list.is_empty());
+
+        for flb in &flbs[..2] {
+            // SAFETY: The entry is removed below.
+            let flb = unsafe { entry_ref(flb) };
+
+            assert!(flb.is_linked());
+            // SAFETY: The list that it was on is no more.
+            unsafe { flb.init_link() };
+            assert!(!flb.is_linked());
+            list.as_mut().push_back(flb)?;
+        }
+        // SAFETY: The head is initialised, and the list is not changed meanwhile.
+        let view = unsafe { Flbs::from_raw_ref(head.get()) };
+        assert!(same(view.iter(), flbs[..2].iter()));
+
+        // SAFETY: As above, and nobody looks at it any more.
+        let mut list = unsafe { Flbs::from_raw(head.get()) };
+        while list.as_mut().pop_back().is_some() {}
+        Ok(())
+    }
+
+    #[test]
     fn walks_what_c_built() -> Result {
         let flbs = zeroed_flbs()?;
         let head = KBox::new(Opaque::uninit(), GFP_KERNEL)?;
