@@ -143,12 +143,6 @@ pub(crate) fn damaged<T>(
     }))
 }
 
-impl From<Damage> for ReadError {
-    fn from(damage: Damage) -> Self {
-        Self::Damaged(damage)
-    }
-}
-
 impl From<Error> for ReadError {
     fn from(err: Error) -> Self {
         Self::Kernel(err)

@@ -10,6 +10,7 @@ use crate::abi::put;
 use crate::abi::uapi::Request;
 use crate::abi::uapi::NAME_LENGTH;
 use crate::luo_flb::Flb;
+use crate::luo_flb::Holder;
 use crate::luo_session::Direction;
 use crate::luo_session::Session;
 use core::marker::PhantomData;
@@ -167,7 +168,9 @@ pub(crate) unsafe extern "C" fn liveupdate_unregister_flb(
     let registry = &sessions.registry;
 
     // SAFETY: The caller promises what is asked for.
-    if let Err(err) = registry.unregister_flb(fh, unsafe { Flb::new(registry, flb) }) {
+    let flb = unsafe { Flb::new(registry, flb) };
+
+    if let Err(err) = registry.unregister_flb(fh, &flb) {
         pr_warn!("cannot take an FLB from its file handler: {err:?}\n");
     }
 }
@@ -211,7 +214,7 @@ pub(crate) unsafe extern "C" fn liveupdate_flb_get_incoming(
 pub(crate) unsafe extern "C" fn liveupdate_flb_put_incoming(flb: *mut bindings::liveupdate_flb) {
     if let (Some(registry), Some(flb)) = (crate::registry(), NonNull::new(flb)) {
         // SAFETY: The caller promises what is asked for.
-        unsafe { Flb::new(registry, flb) }.put_incoming(registry);
+        unsafe { Flb::new(registry, flb) }.put_incoming(registry, Holder::Reference);
     }
 }
 
@@ -248,7 +251,7 @@ pub(crate) unsafe extern "C" fn liveupdate_flb_get_outgoing(
 pub(crate) unsafe extern "C" fn liveupdate_flb_put_outgoing(flb: *mut bindings::liveupdate_flb) {
     if let (Some(registry), Some(flb)) = (crate::registry(), NonNull::new(flb)) {
         // SAFETY: The caller promises what is asked for.
-        unsafe { Flb::new(registry, flb) }.put_outgoing();
+        unsafe { Flb::new(registry, flb) }.put_outgoing(Holder::Reference);
     }
 }
 

@@ -48,11 +48,13 @@ const __LOG_PREFIX: &[u8] = b"luo\0";
 /// `liveupdate=` on the command line, until something turns out to be missing.
 static ENABLED: Atomic<bool> = Atomic::new(false);
 
+/// Made at early init, never freed.
 static LUO: SetOnce<Pin<KBox<Luo>>> = SetOnce::new();
 
 /// The orchestrator. There is one if live update was enabled at early init.
 #[pin_data]
 struct Luo {
+    /// All that can be changed.
     #[pin]
     sessions: Sessions,
     /// How many live updates led to this kernel.
@@ -71,6 +73,9 @@ pub(crate) fn set_enabled(enable: bool) {
     ENABLED.store(enable, Relaxed);
 }
 
+/// The orchestrator.
+///
+/// Returns `ENODEV` if there is none.
 fn luo() -> Result<&'static Luo> {
     LUO.as_ref().map(|luo| luo.as_ref().get_ref()).ok_or(ENODEV)
 }
@@ -130,6 +135,7 @@ pub(crate) fn early_init() -> Result {
     Ok(())
 }
 
+/// Sessions and FLBs that a previous kernel handed over.
 type Received = (Handover, HandedOver);
 
 /// Reads the root record of the previous kernel, if there is one, and copies the FLBs.
@@ -189,6 +195,7 @@ pub(crate) fn late_init() -> Result {
     c_api::register_device()
 }
 
+/// Publishes the root record.
 fn publish() -> Result {
     let luo = luo()?;
     let mut flbs: Preserved<luo_v5::FlbPage> = Preserved::new()?;

@@ -20,7 +20,6 @@
 use crate::abi::luo_v5 as wire;
 use crate::abi::put;
 use crate::abi::until_nul;
-use crate::abi::Damage;
 use crate::abi::Found;
 use crate::block::damaged;
 use crate::block::BlockSet;
@@ -29,12 +28,16 @@ use crate::block::ReadError;
 use crate::c_api;
 use crate::c_api::ModuleRef;
 use crate::kho::Memory;
-use crate::luo_flb;
+use crate::list_private::impl_entry;
+use crate::list_private::EntryRef;
+use crate::list_private::List;
 use crate::luo_flb::Dependencies;
-use crate::luo_flb::Flb;
+use crate::luo_flb::Flbs;
 use crate::luo_flb::HandedOver;
+use crate::luo_flb::HeldFlbs;
 use crate::sync::new_rwsem;
 use crate::sync::RwSemaphore;
+use core::ops::Deref;
 use core::ptr;
 use core::ptr::NonNull;
 use kernel::alloc::AllocError;
@@ -48,6 +51,7 @@ use kernel::rbtree::RBTreeNodeReservation;
 use kernel::str::BStr;
 use kernel::sync::aref::ARef;
 use kernel::sync::Mutex;
+use kernel::types::Opaque;
 
 type Args = bindings::liveupdate_file_op_args;
 type Blocks = BlockSet<wire::File, { wire::FILES_PER_BLOCK }>;
@@ -60,33 +64,51 @@ pub(crate) fn callback_result(ret: c_int) -> Result {
     }
 }
 
-/// A handler that is or was registered.
+/// A file handler of C code.
 ///
 /// # Invariants
 ///
-/// The handler is valid: it stands in the [`Registry`], or its module is pinned.
-#[derive(Clone, Copy)]
-pub(crate) struct RawHandler(NonNull<bindings::liveupdate_file_handler>);
+/// The struct is valid, and but for what is private in it, it does not change.
+#[repr(transparent)]
+pub(crate) struct FileHandler(Opaque<bindings::liveupdate_file_handler>);
 
-// SAFETY: A handler may be called from any thread; of its fields, only those are used that do not
-// change while it is registered.
-unsafe impl Send for RawHandler {}
+// SAFETY: Drivers leave `list` alone. The registry, which initialises it, is its only user.
+impl_entry! { unsafe impl Entry for FileHandler as bindings::liveupdate_file_handler { list } }
 
-// SAFETY: As above.
-unsafe impl Sync for RawHandler {}
+// SAFETY: A handler may be called from any thread. Its lists are part of the registry, which is
+// locked, and nothing else of it changes.
+unsafe impl Sync for FileHandler {}
 
-impl RawHandler {
+impl FileHandler {
+    /// Takes a handler of C code.
+    ///
+    /// # Safety
+    ///
+    /// It has to be valid, and to stay so and as it is, for as long as the result or a clone of it
+    /// is there.
+    unsafe fn new(handler: NonNull<bindings::liveupdate_file_handler>) -> EntryRef<Self> {
+        // INVARIANT: The caller guarantees that it is valid.
+        // SAFETY: As above; all access through the reference is that of `Opaque`.
+        unsafe { EntryRef::new(handler.cast()) }
+    }
+
     fn ops(&self) -> &bindings::liveupdate_file_ops {
         // SAFETY: By the type invariants the handler is valid, and so are its callbacks.
-        unsafe { &*(*self.0.as_ptr()).ops }
+        unsafe { &*(*self.0.get()).ops }
     }
 
     /// The compatible string, up to its NUL; nothing if it has none.
     fn compatible(&self) -> &[u8] {
         // SAFETY: By the type invariants the handler is valid, and the string is constant.
-        let field = unsafe { &(*self.0.as_ptr()).compatible };
+        let field = unsafe { &(*self.0.get()).compatible };
 
         until_nul(field).unwrap_or_default()
+    }
+
+    /// The head of the list of its FLBs.
+    fn flb_list(&self) -> *mut bindings::list_head {
+        // SAFETY: By the type invariants the handler is valid.
+        unsafe { &raw mut (*self.0.get()).flb_list }
     }
 
     fn can_preserve(&self, file: &File) -> bool {
@@ -94,7 +116,7 @@ impl RawHandler {
         // the file is borrowed for the time of the call.
         self.ops()
             .can_preserve
-            .is_some_and(|callback| unsafe { callback(self.0.as_ptr(), file.as_ptr()) })
+            .is_some_and(|callback| unsafe { callback(self.0.get(), file.as_ptr()) })
     }
 
     /// What tells a file from all other files.
@@ -113,7 +135,7 @@ impl RawHandler {
         file: Option<&File>,
         mut args: Args,
     ) -> Option<(R, Args)> {
-        args.handler = self.0.as_ptr();
+        args.handler = self.0.get();
         args.file = file.map_or(ptr::null_mut(), |file| file.as_ptr());
 
         // SAFETY: The callback is one of this handler, which is valid, and the file is borrowed for
@@ -122,65 +144,82 @@ impl RawHandler {
     }
 }
 
-/// A registered handler with its module pinned.
+/// A handler with its module pinned.
 struct Handler {
-    raw: RawHandler,
+    handler: EntryRef<FileHandler>,
     _module: ModuleRef,
 }
 
 impl Handler {
-    fn pin(raw: RawHandler) -> Option<Self> {
-        let module = ModuleRef::get(raw.ops().owner)?;
+    fn pin(handler: &FileHandler) -> Option<Self> {
+        let module = ModuleRef::get(handler.ops().owner)?;
 
         Some(Self {
-            raw,
+            // SAFETY: A handler stays valid, even unregistered, for as long as its module is
+            // pinned, and `_module` goes after this.
+            handler: unsafe { EntryRef::new(NonNull::from(handler)) },
             _module: module,
         })
     }
 }
 
-impl core::ops::Deref for Handler {
-    type Target = RawHandler;
+impl Deref for Handler {
+    type Target = FileHandler;
 
-    fn deref(&self) -> &RawHandler {
-        &self.raw
+    fn deref(&self) -> &FileHandler {
+        &self.handler
     }
-}
-
-/// A handler and the FLBs on which its files depend.
-pub(crate) struct Registered {
-    handler: RawHandler,
-    flbs: KVec<Flb>,
 }
 
 /// The registered handlers, and their FLBs, each once. Both are in the order of registration.
+#[pin_data]
 pub(crate) struct Registrations {
-    pub(crate) handlers: KVec<Registered>,
-    pub(crate) flbs: KVec<luo_flb::Registered>,
+    #[pin]
+    handlers: List<EntryRef<FileHandler>>,
+    #[pin]
+    flbs: Flbs,
 }
 
 impl Registrations {
-    /// The FLBs of one of `handlers`, to change them, or [`None`] if it is not one of them.
-    pub(crate) fn flbs_of(
-        handlers: &mut [Registered],
-        handler: NonNull<bindings::liveupdate_file_handler>,
-    ) -> Option<&mut KVec<Flb>> {
-        let it = handlers.iter_mut().find(|it| it.handler.0 == handler)?;
-
-        Some(&mut it.flbs)
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            handlers <- List::new(),
+            flbs <- List::new(),
+        })
     }
 
-    /// The FLBs of a handler, or [`None`] if it is not registered.
-    pub(crate) fn flbs(&self, handler: RawHandler) -> Option<&[Flb]> {
-        let it = self.handlers.iter().find(|it| it.handler.0 == handler.0)?;
+    /// All FLBs.
+    pub(crate) fn flbs(&self) -> &Flbs {
+        &self.flbs
+    }
 
-        Some(&it.flbs)
+    /// On which FLBs the files of a handler depend; [`None`] if it is not registered.
+    pub(crate) fn dependencies(&self, handler: *const FileHandler) -> Option<&Dependencies> {
+        let handler = self.handlers.iter_from(handler).ok()?.next()?;
+
+        // SAFETY: The list was made when the handler was registered, and belongs to the
+        // registrations, which are borrowed.
+        Some(unsafe { List::from_raw_ref(handler.flb_list()) })
+    }
+
+    /// On which FLBs the files of a handler depend, and all FLBs, to change them; [`None`] if the
+    /// handler is not registered.
+    pub(crate) fn dependencies_mut(
+        self: Pin<&mut Self>,
+        handler: *const FileHandler,
+    ) -> Option<(Pin<&mut Dependencies>, Pin<&mut Flbs>)> {
+        let this = self.project();
+        let handler = this.handlers.iter_from(handler).ok()?.next()?;
+
+        // SAFETY: As above, and the registrations are borrowed exclusively.
+        Some((unsafe { List::from_raw(handler.flb_list()) }, this.flbs))
     }
 }
 
 /// What all sessions share: the registered handlers and FLBs, and which files are spoken for.
 #[pin_data]
 pub(crate) struct Registry {
+    /// The handlers and FLBs.
     #[pin]
     pub(crate) registrations: RwSemaphore<Registrations>,
     #[pin]
@@ -196,13 +235,8 @@ pub(crate) struct Registry {
 impl Registry {
     /// Starts without handlers.
     pub(crate) fn new(handed_over_flbs: HandedOver) -> impl PinInit<Self> {
-        let nothing = Registrations {
-            handlers: KVec::new(),
-            flbs: KVec::new(),
-        };
-
         pin_init!(Self {
-            registrations <- new_rwsem!(nothing, c"luo_registry"),
+            registrations <- new_rwsem!(Registrations::new(), c"luo_registry"),
             ids <- new_mutex!(RBTree::new(), "luo_ids"),
             flb_once <- new_mutex!((), "luo_flb_once"),
             handed_over_flbs <- new_mutex!(handed_over_flbs, "luo_handed_over_flbs"),
@@ -212,19 +246,19 @@ impl Registry {
     /// Registers a handler.
     ///
     /// Returns `EINVAL` if a callback that it has to have or the compatible string is missing,
-    /// `EEXIST` if there is one with the same compatible string, `ENOMEM`. May sleep; takes the
-    /// registry to write.
+    /// `EEXIST` if there is one with the same compatible string. May sleep; takes the registry to
+    /// write.
     ///
     /// # Safety
     ///
     /// The handler has to stay valid and as it is until it is unregistered, and after that for as
-    /// long as its module is pinned.
+    /// long as its module is pinned. What is private in it may hold anything.
     pub(crate) unsafe fn register(
         &self,
         handler: NonNull<bindings::liveupdate_file_handler>,
     ) -> Result {
-        // INVARIANT: The caller guarantees that it is valid.
-        let handler = RawHandler(handler);
+        // SAFETY: The caller guarantees that it is valid.
+        let handler = unsafe { FileHandler::new(handler) };
         let ops = handler.ops();
 
         if ops.can_preserve.is_none()
@@ -237,39 +271,43 @@ impl Registry {
             return Err(EINVAL);
         }
 
-        let handlers = &mut self.registrations.write().handlers;
-        let compatible = handler.compatible();
+        let mut registrations = self.registrations.write();
+        let handlers = registrations.as_mut().project().handlers;
 
         if handlers
             .iter()
-            .any(|it| it.handler.compatible() == compatible)
+            .any(|it| it.compatible() == handler.compatible())
         {
             pr_err!(
                 "a file handler '{}' is registered already\n",
-                BStr::from_bytes(compatible)
+                BStr::from_bytes(handler.compatible())
             );
             return Err(EEXIST);
         }
 
-        let flbs = KVec::new();
-        Ok(handlers.push(Registered { handler, flbs }, GFP_KERNEL)?)
+        // SAFETY: The handler is not registered, as none of its name is, so it is on no list, and
+        // nobody but the caller knows of the list in it.
+        unsafe {
+            handler.init_link();
+            Dependencies::init_raw(handler.flb_list());
+        }
+
+        Ok(handlers.push_back(handler)?)
     }
 
     /// Unregisters a handler, and its FLBs with it. May sleep; takes the registry to write.
     pub(crate) fn unregister(&self, handler: NonNull<bindings::liveupdate_file_handler>) {
-        let mut registry = self.registrations.write();
-        let Registrations { handlers, flbs } = &mut *registry;
+        let handler = handler.as_ptr().cast();
+        let mut registrations = self.registrations.write();
 
-        handlers.retain(|it| {
-            let keep = it.handler.0 != handler;
-
-            if !keep {
-                for &flb in it.flbs.iter() {
-                    luo_flb::release(flbs, flb);
-                }
+        if let Some((mut dependencies, mut flbs)) = registrations.as_mut().dependencies_mut(handler)
+        {
+            while let Some(dependency) = dependencies.as_mut().pop_front() {
+                dependency.release(flbs.as_mut());
             }
-            keep
-        });
+        }
+        // Not registered, it is not on the list either.
+        let _ = registrations.as_mut().project().handlers.remove(handler);
     }
 
     /// The handler for `file`: the first to be registered of those that can preserve it.
@@ -278,8 +316,8 @@ impl Registry {
             .read()
             .handlers
             .iter()
-            .find(|it| it.handler.can_preserve(file))
-            .and_then(|it| Handler::pin(it.handler))
+            .find(|handler| handler.can_preserve(file))
+            .and_then(Handler::pin)
             .ok_or(ENOENT)
     }
 
@@ -289,8 +327,8 @@ impl Registry {
             .read()
             .handlers
             .iter()
-            .find(|it| it.handler.compatible() == compatible)
-            .and_then(|it| Handler::pin(it.handler))
+            .find(|handler| handler.compatible() == compatible)
+            .and_then(Handler::pin)
     }
 }
 
@@ -392,7 +430,7 @@ impl<F> FileList<F> {
 /// Dropping it makes it an ordinary file again. The fields are in the order in which they have to
 /// go: the module may be unloaded, and the file closed, when nothing refers to them any more.
 struct OutgoingFile {
-    _flbs: Dependencies,
+    _flbs: HeldFlbs,
     _id: FileId,
     handler: Handler,
     file: ARef<File>,
@@ -409,7 +447,7 @@ impl OutgoingFile {
         let handler = registry.handler_for(&file)?;
         let id = FileId::claim(registry, handler.id(&file), node)?;
 
-        let flbs = registry.preserve_flbs(*handler)?;
+        let flbs = registry.preserve_flbs(&handler)?;
         let (ret, args) = handler
             .call(|ops| ops.preserve, Some(&file), Args::default())
             .ok_or(EINVAL)?;
@@ -582,12 +620,10 @@ struct IncomingFile {
 
 impl IncomingFile {
     fn from_wire(registry: &Registry, file: &wire::File) -> Result<Self, ReadError> {
-        let compatible = until_nul(&file.compatible).ok_or(Damage {
-            record: "luo_file_ser",
-            field: "compatible",
-            found: Found::Nothing,
-            why: "no NUL at its end",
-        })?;
+        let Some(compatible) = until_nul(&file.compatible) else {
+            let why = "no NUL at its end";
+            return damaged("luo_file_ser", "compatible", Found::Nothing, why);
+        };
         let handler = registry
             .handler_named(compatible)
             .ok_or(ReadError::NoHandler(*file))?;
@@ -670,7 +706,7 @@ impl IncomingFile {
     fn finish(self, registry: &Registry) {
         self.handler
             .call(|ops| ops.finish, self.file(), self.args());
-        registry.finish_flbs(*self.handler);
+        registry.finish_flbs(&self.handler);
     }
 }
 

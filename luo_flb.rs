@@ -28,12 +28,17 @@ use crate::block::damaged;
 use crate::block::ReadError;
 use crate::c_api::ModuleRef;
 use crate::kho::Memory;
+use crate::list_private::impl_entry;
+use crate::list_private::Entry as _;
+use crate::list_private::EntryRef;
+use crate::list_private::Link;
+use crate::list_private::List;
 use crate::luo_file::callback_result;
-use crate::luo_file::RawHandler;
-use crate::luo_file::Registrations;
+use crate::luo_file::FileHandler;
 use crate::luo_file::Registry;
 use core::mem;
-use core::num::NonZeroU64;
+use core::mem::offset_of;
+use core::num::NonZeroU32;
 use core::ptr;
 use core::ptr::NonNull;
 use kernel::bindings;
@@ -43,6 +48,7 @@ use kernel::static_assert;
 use kernel::str::BStr;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::Mutex;
 use kernel::types::Opaque;
@@ -50,19 +56,60 @@ use pin_init::raw_init;
 
 type Args = bindings::liveupdate_flb_op_args;
 
-/// How many depend on something that exists: at least one.
-struct Count(NonZeroU64);
+/// Who needs an FLB.
+#[derive(Clone, Copy)]
+pub(crate) enum Holder {
+    /// A preserved file.
+    File,
+    /// Somebody who got a reference to the object.
+    Reference,
+}
+
+/// How many need something that exists: at least one.
+///
+/// # Invariants
+///
+/// `references` is not more than `all`, and the rest are files.
+struct Count {
+    all: NonZeroU32,
+    references: u32,
+}
 
 impl Count {
-    const ONE: Self = Self(NonZeroU64::MIN);
+    const ONE_FILE: Self = Self {
+        all: NonZeroU32::MIN,
+        references: 0,
+    };
 
-    fn add_one(&mut self) {
-        self.0 = self.0.saturating_add(1);
+    fn new(files: u32, references: u32) -> Option<Self> {
+        // INVARIANT: The sum is not less than either of them.
+        NonZeroU32::new(files.saturating_add(references)).map(|all| Self { all, references })
     }
 
-    /// One less. Returns [`None`] if that was the last.
-    fn without_one(self) -> Option<Self> {
-        NonZeroU64::new(self.0.get() - 1).map(Self)
+    fn files(&self) -> u32 {
+        self.all.get() - self.references
+    }
+
+    fn add(&mut self, holder: Holder) {
+        self.all = self.all.saturating_add(1);
+        if let Holder::Reference = holder {
+            self.references = self.references.saturating_add(1);
+        }
+    }
+
+    fn has(&self, holder: Holder) -> bool {
+        match holder {
+            Holder::File => self.files() > 0,
+            Holder::Reference => self.references > 0,
+        }
+    }
+
+    /// One less, if there is one. Returns [`None`] if that was the last of all.
+    fn without(self, holder: Holder) -> Option<Self> {
+        match holder {
+            Holder::File => Self::new(self.files().saturating_sub(1), self.references),
+            Holder::Reference => Self::new(self.files(), self.references.saturating_sub(1)),
+        }
     }
 }
 
@@ -126,9 +173,9 @@ impl HandedOver {
     fn take(&mut self, flb: &Flb) -> Result<(Count, u64)> {
         let (entries, index) = self.find(flb)?;
         let entry = entries.remove(index).map_err(|_| ENOENT)?;
-        let count = NonZeroU64::new(entry.count).ok_or(ENOENT)?;
+        let files = u32::try_from(entry.count).unwrap_or(u32::MAX);
 
-        Ok((Count(count), entry.data))
+        Ok((Count::new(files, 0).ok_or(ENOENT)?, entry.data))
     }
 
     /// A file less depends on an FLB. Returns its data if that was the last one.
@@ -144,22 +191,43 @@ impl HandedOver {
     }
 }
 
-/// What overlays `struct luo_flb_private`. All zeroes, nothing is initialised.
+/// What an FLB is, in either direction.
+#[pin_data]
+struct State {
+    #[pin]
+    outgoing: Mutex<Outgoing>,
+    #[pin]
+    incoming: Mutex<Incoming>,
+}
+
+impl State {
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            outgoing <- new_mutex!(Outgoing::None, "luo_flb_outgoing"),
+            incoming <- new_mutex!(Incoming::Unasked, "luo_flb_incoming"),
+        })
+    }
+}
+
+/// What overlays `struct luo_flb_private`. It begins as zeroes.
 ///
 /// # Invariants
 ///
-/// If `ready` is set, the mutexes are initialised.
+/// If `ready` is set, `state` is initialised.
 #[repr(C)]
-struct State {
-    outgoing: Opaque<Mutex<Outgoing>>,
-    incoming: Opaque<Mutex<Incoming>>,
+struct Private {
+    list: Opaque<bindings::list_head>,
+    state: Opaque<State>,
     ready: Atomic<bool>,
+    /// The number of handlers that it hangs on. It only changes with the registry locked.
+    handlers: Atomic<i32>,
 }
 
-static_assert!(size_of::<State>() <= size_of::<bindings::luo_flb_private>());
-static_assert!(align_of::<State>() <= align_of::<bindings::luo_flb_private>());
+static_assert!(size_of::<Private>() <= size_of::<bindings::luo_flb_private>());
+static_assert!(align_of::<Private>() <= align_of::<bindings::luo_flb_private>());
+static_assert!(offset_of!(Private, list) == offset_of!(bindings::luo_flb_private, list));
 
-impl State {
+impl Private {
     /// Initialises what C left zeroed, once.
     fn prepare(&self, once: &Mutex<()>) {
         if self.ready.load(Acquire) {
@@ -169,35 +237,30 @@ impl State {
         let _once = once.lock();
 
         if !self.ready.load(Acquire) {
-            let outgoing = new_mutex!(Outgoing::None, "luo_flb_outgoing");
-            let incoming = new_mutex!(Incoming::Unasked, "luo_flb_incoming");
-
-            // SAFETY: Nobody uses the mutexes before `ready` is set, and nobody else initialises
-            // them, as `once` is held. They stay where they are, in an FLB, which C code does not
-            // move.
-            unsafe {
-                raw_init(self.outgoing.get(), outgoing);
-                raw_init(self.incoming.get(), incoming);
-            }
-            // INVARIANT: They are initialised now.
+            // SAFETY: Nobody uses the state before `ready` is set, and nobody else initialises it,
+            // as `once` is held. It stays where it is, in an FLB, which C code does not move.
+            unsafe { raw_init(self.state.get(), State::new()) };
+            // INVARIANT: It is initialised now.
             self.ready.store(true, Release);
         }
     }
 }
 
-/// An FLB.
+/// An FLB of C code.
 ///
 /// # Invariants
 ///
-/// The FLB is valid, and its [`State`] is ready.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Flb(NonNull<bindings::liveupdate_flb>);
+/// The struct is valid, but for what is private in it, it does not change, and that is [`Private`]
+/// with its state ready.
+#[repr(transparent)]
+pub(crate) struct Flb(Opaque<bindings::liveupdate_flb>);
+
+// SAFETY: Drivers start with the private part zeroed and leave it alone. [`Private`] does not touch
+// its list.
+impl_entry! { unsafe impl Entry for Flb as bindings::liveupdate_flb { private.list } }
 
 // SAFETY: An FLB may be called from any thread; its state is locked, and what else is used of it
 // does not change.
-unsafe impl Send for Flb {}
-
-// SAFETY: As above.
 unsafe impl Sync for Flb {}
 
 impl Flb {
@@ -206,40 +269,39 @@ impl Flb {
     /// # Safety
     ///
     /// It has to be valid, its private part zeroed or used by nobody but this function, and to stay
-    /// so for as long as the result is used.
-    pub(crate) unsafe fn new(registry: &Registry, flb: NonNull<bindings::liveupdate_flb>) -> Self {
-        // INVARIANT: The caller guarantees that it is valid.
-        let flb = Self(flb);
+    /// so for as long as the result or a clone of it is there.
+    pub(crate) unsafe fn new(
+        registry: &Registry,
+        flb: NonNull<bindings::liveupdate_flb>,
+    ) -> EntryRef<Self> {
+        // INVARIANT: The caller guarantees that it is valid, and below it becomes ready.
+        // SAFETY: As above; all access through the reference is that of `Opaque` and `Private`.
+        let flb: EntryRef<Self> = unsafe { EntryRef::new(flb.cast()) };
 
-        flb.raw_state().prepare(&registry.flb_once);
+        flb.private().prepare(&registry.flb_once);
         flb
     }
 
-    fn raw_state(&self) -> &State {
+    fn private(&self) -> &Private {
         // SAFETY: By the type invariants the FLB is valid. Its private part is large enough and
-        // aligned for a `State`, which all zeroes are as well, and accessed as a `State` only.
-        unsafe { &*(&raw const (*self.0.as_ptr()).private).cast() }
+        // aligned for a `Private`, which all zeroes are as well, and accessed as such only.
+        unsafe { &*(&raw const (*self.0.get()).private).cast() }
     }
 
-    fn outgoing(&self) -> &Mutex<Outgoing> {
-        // SAFETY: By the type invariants the state is ready, so the mutex is initialised.
-        unsafe { &*self.raw_state().outgoing.get() }
-    }
-
-    fn incoming(&self) -> &Mutex<Incoming> {
-        // SAFETY: As above.
-        unsafe { &*self.raw_state().incoming.get() }
+    fn state(&self) -> &State {
+        // SAFETY: By the type invariants the state is initialised.
+        unsafe { &*self.private().state.get() }
     }
 
     fn ops(&self) -> &bindings::liveupdate_flb_ops {
         // SAFETY: By the type invariants the FLB is valid, and so are its callbacks.
-        unsafe { &*(*self.0.as_ptr()).ops }
+        unsafe { &*(*self.0.get()).ops }
     }
 
     /// The compatible string, up to its NUL; nothing if it has none.
     fn compatible(&self) -> &[u8] {
         // SAFETY: By the type invariants the FLB is valid, and the string is constant.
-        let field = unsafe { &(*self.0.as_ptr()).compatible };
+        let field = unsafe { &(*self.0.get()).compatible };
 
         until_nul(field).unwrap_or_default()
     }
@@ -256,7 +318,7 @@ impl Flb {
         obj: *mut c_void,
     ) -> Option<(R, Args)> {
         let mut args = Args {
-            flb: self.0.as_ptr(),
+            flb: self.0.get(),
             data,
             obj,
         };
@@ -271,10 +333,10 @@ impl Flb {
     /// Returns `ENODEV` if its module is going, or what its `preserve` returns.
     fn preserve(&self) -> Result {
         let module = self.pin_module()?;
-        let mut state = self.outgoing().lock();
+        let mut state = self.state().outgoing.lock();
 
         match &mut *state {
-            Outgoing::Live { count, .. } => count.add_one(),
+            Outgoing::Live { count, .. } => count.add(Holder::File),
             Outgoing::None => {
                 let (ret, args) = self
                     .call(|ops| ops.preserve, 0, ptr::null_mut())
@@ -282,7 +344,7 @@ impl Flb {
 
                 callback_result(ret)?;
                 *state = Outgoing::Live {
-                    count: Count::ONE,
+                    count: Count::ONE_FILE,
                     data: args.data,
                     obj: args.obj,
                     module,
@@ -297,46 +359,56 @@ impl Flb {
     ///
     /// Returns `ENOENT` if there is none. May sleep.
     pub(crate) fn get_outgoing(&self) -> Result<*mut c_void> {
-        match &mut *self.outgoing().lock() {
+        match &mut *self.state().outgoing.lock() {
             Outgoing::Live { count, obj, .. } if !obj.is_null() => {
-                count.add_one();
+                count.add(Holder::Reference);
                 Ok(*obj)
             }
             _ => Err(ENOENT),
         }
     }
 
-    /// A file or a reference less. With the last, it is no longer preserved. May sleep.
-    pub(crate) fn put_outgoing(&self) {
-        // The lock lies in the module's memory, so the module goes after it.
-        let _last;
-        let mut state = self.outgoing().lock();
-
-        match mem::replace(&mut *state, Outgoing::None) {
-            Outgoing::None => pr_warn!(
+    /// Somebody puts what nobody holds. That is nobody's fault if a file does: it may have been
+    /// preserved before the FLB was registered, or counted wrong by the previous kernel.
+    fn warn_unbalanced(&self, holder: Holder) {
+        if let Holder::Reference = holder {
+            pr_warn!(
                 "a reference to FLB '{}' is put that nobody has\n",
                 BStr::from_bytes(self.compatible())
-            ),
+            );
+        }
+    }
+
+    /// A holder less. With the last, it is no longer preserved. May sleep.
+    pub(crate) fn put_outgoing(&self, holder: Holder) {
+        // The lock lies in the module's memory, so the module goes after it.
+        let _last;
+        let mut state = self.state().outgoing.lock();
+
+        *state = match mem::replace(&mut *state, Outgoing::None) {
             Outgoing::Live {
                 count,
                 data,
                 obj,
                 module,
-            } => match count.without_one() {
-                Some(count) => {
-                    *state = Outgoing::Live {
-                        count,
-                        data,
-                        obj,
-                        module,
-                    }
-                }
+            } if count.has(holder) => match count.without(holder) {
+                Some(count) => Outgoing::Live {
+                    count,
+                    data,
+                    obj,
+                    module,
+                },
                 None => {
                     self.call(|ops| ops.unpreserve, data, obj);
                     _last = module;
+                    Outgoing::None
                 }
             },
-        }
+            other => {
+                self.warn_unbalanced(holder);
+                other
+            }
+        };
     }
 
     /// Makes the object of what was handed over.
@@ -361,7 +433,7 @@ impl Flb {
     /// ever after. May sleep.
     pub(crate) fn get_incoming(&self, registry: &Registry) -> Result<*mut c_void> {
         let module = self.pin_module();
-        let mut state = self.incoming().lock();
+        let mut state = self.state().incoming.lock();
 
         if let Incoming::Unasked = &*state {
             // ENODATA and ENOENT come before ENODEV.
@@ -379,7 +451,7 @@ impl Flb {
 
         match &mut *state {
             Incoming::Live { count, obj, .. } => {
-                count.add_one();
+                count.add(Holder::Reference);
                 Ok(*obj)
             }
             Incoming::Failed(err) => Err(*err),
@@ -387,23 +459,25 @@ impl Flb {
         }
     }
 
-    /// A file or a reference less. With the last it is finished, and retrieved before that if
-    /// nobody has. May sleep.
-    pub(crate) fn put_incoming(&self, registry: &Registry) {
+    /// A holder less. With the last it is finished, and retrieved before that if nobody has. May
+    /// sleep.
+    pub(crate) fn put_incoming(&self, registry: &Registry, holder: Holder) {
         // The lock lies in the module's memory, so the module goes after it.
         let _last;
-        let mut state = self.incoming().lock();
+        let mut state = self.state().incoming.lock();
 
         *state = match mem::replace(&mut *state, Incoming::Finished) {
-            Incoming::Live { count, obj, module } => match count.without_one() {
-                Some(count) => Incoming::Live { count, obj, module },
-                None => {
-                    self.call(|ops| ops.finish, 0, obj);
-                    _last = module;
-                    Incoming::Finished
+            Incoming::Live { count, obj, module } if count.has(holder) => {
+                match count.without(holder) {
+                    Some(count) => Incoming::Live { count, obj, module },
+                    None => {
+                        self.call(|ops| ops.finish, 0, obj);
+                        _last = module;
+                        Incoming::Finished
+                    }
                 }
-            },
-            Incoming::Unasked => {
+            }
+            Incoming::Unasked if matches!(holder, Holder::File) => {
                 let last = registry.handed_over_flbs.lock().put(self);
 
                 match last.map(|data| self.retrieve(data)) {
@@ -415,13 +489,16 @@ impl Flb {
                     }
                 }
             }
-            other => other,
+            other => {
+                self.warn_unbalanced(holder);
+                other
+            }
         };
     }
 
     /// What to hand over, if it is preserved. From then on it stays preserved, whatever is put.
     fn hand_over(&self) -> Option<wire::Flb> {
-        let mut state = self.outgoing().lock();
+        let mut state = self.state().outgoing.lock();
         let Outgoing::Live { count, data, .. } = &mut *state else {
             return None;
         };
@@ -430,31 +507,65 @@ impl Flb {
         let flb = wire::Flb {
             name,
             data: *data,
-            count: count.0.get(),
+            count: count.all.get().into(),
         };
 
-        count.add_one();
+        count.add(Holder::File);
         Some(flb)
+    }
+}
+
+/// All registered FLBs.
+pub(crate) type Flbs = List<EntryRef<Flb>>;
+
+/// The FLBs that the files of a handler depend on.
+pub(crate) type Dependencies = List<Pin<KBox<Dependency>>>;
+
+/// The files of a handler depend on an FLB.
+#[pin_data]
+pub(crate) struct Dependency {
+    flb: EntryRef<Flb>,
+    #[pin]
+    link: Link,
+}
+
+impl_entry! { impl Entry for Dependency { link } }
+
+impl Dependency {
+    fn new(flb: EntryRef<Flb>) -> Result<Pin<KBox<Self>>> {
+        KBox::pin_init(
+            pin_init!(Self {
+                flb,
+                link <- Link::new(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn is_on(&self, flb: &Flb) -> bool {
+        ptr::eq(&*self.flb, flb)
+    }
+
+    /// They do so no longer. An FLB on which no handler depends is none of `flbs` any more.
+    pub(crate) fn release(&self, flbs: Pin<&mut Flbs>) {
+        if self.flb.private().handlers.fetch_sub(1, Relaxed) == 1 {
+            // It was put there with its first handler.
+            let _ = flbs.remove(&*self.flb);
+        }
     }
 }
 
 /// The FLBs on which a preserved file depends: those that its handler had when it was preserved.
 ///
 /// Dropping it gives them up, last to first.
-pub(crate) struct Dependencies(KVec<Flb>);
+pub(crate) struct HeldFlbs(KVec<EntryRef<Flb>>);
 
-impl Drop for Dependencies {
+impl Drop for HeldFlbs {
     fn drop(&mut self) {
-        for flb in self.0.iter().rev() {
-            flb.put_outgoing();
+        while let Some(flb) = self.0.pop() {
+            flb.put_outgoing(Holder::File);
         }
     }
-}
-
-/// An FLB that hangs on at least one handler.
-pub(crate) struct Registered {
-    flb: Flb,
-    handlers: usize,
 }
 
 impl Registry {
@@ -467,7 +578,7 @@ impl Registry {
     pub(crate) fn register_flb(
         &self,
         handler: NonNull<bindings::liveupdate_file_handler>,
-        flb: Flb,
+        flb: EntryRef<Flb>,
     ) -> Result {
         let ops = flb.ops();
 
@@ -480,33 +591,30 @@ impl Registry {
             return Err(EINVAL);
         }
 
-        let mut registry = self.registrations.write();
-        let Registrations { handlers, flbs } = &mut *registry;
-        let its_flbs = Registrations::flbs_of(handlers, handler).ok_or(EINVAL)?;
+        let mut registrations = self.registrations.write();
+        let (dependencies, flbs) = registrations
+            .as_mut()
+            .dependencies_mut(handler.as_ptr().cast())
+            .ok_or(EINVAL)?;
 
-        if its_flbs.contains(&flb) {
+        if dependencies.iter().any(|it| it.is_on(&flb)) {
             return Err(EEXIST);
         }
-        its_flbs.reserve(1, GFP_KERNEL)?;
 
-        match flbs.iter_mut().find(|it| it.flb == flb) {
-            Some(it) => it.handlers += 1,
-            None => {
-                if flbs.len() >= wire::FLBS_PER_PAGE {
-                    return Err(ENOSPC);
-                }
-                if flbs
-                    .iter()
-                    .any(|it| it.flb.compatible() == flb.compatible())
-                {
-                    return Err(EEXIST);
-                }
-                flbs.push(Registered { flb, handlers: 1 }, GFP_KERNEL)?;
+        let dependency = Dependency::new(flb.clone())?;
+
+        if !flb.is_linked() {
+            if flbs.iter().count() >= wire::FLBS_PER_PAGE {
+                return Err(ENOSPC);
             }
+            if flbs.iter().any(|it| it.compatible() == flb.compatible()) {
+                return Err(EEXIST);
+            }
+            flbs.push_back(flb.clone())?;
         }
-        its_flbs.push(flb, GFP_KERNEL)?;
+        flb.private().handlers.add(1, Relaxed);
 
-        Ok(())
+        Ok(dependencies.push_back(dependency)?)
     }
 
     /// Makes the files of a handler that are preserved from now on depend on an FLB no longer.
@@ -515,17 +623,16 @@ impl Registry {
     pub(crate) fn unregister_flb(
         &self,
         handler: NonNull<bindings::liveupdate_file_handler>,
-        flb: Flb,
+        flb: &Flb,
     ) -> Result {
-        let mut registry = self.registrations.write();
-        let Registrations { handlers, flbs } = &mut *registry;
-        let its_flbs = Registrations::flbs_of(handlers, handler)
-            .filter(|its_flbs| its_flbs.contains(&flb))
+        let mut registrations = self.registrations.write();
+        let (dependencies, flbs) = registrations
+            .as_mut()
+            .dependencies_mut(handler.as_ptr().cast())
             .ok_or(ENOENT)?;
+        let dependency = ptr::from_ref(dependencies.iter().find(|it| it.is_on(flb)).ok_or(ENOENT)?);
 
-        its_flbs.retain(|it| *it != flb);
-        release(flbs, flb);
-
+        dependencies.remove(dependency)?.release(flbs);
         Ok(())
     }
 
@@ -534,33 +641,39 @@ impl Registry {
     /// Returns what the `preserve` of an FLB returns, or `ENODEV`; the FLBs before that one have
     /// lost the file again, last to first. Returns `ENOENT` if the handler was unregistered, and
     /// `ENOMEM`.
-    pub(crate) fn preserve_flbs(&self, handler: RawHandler) -> Result<Dependencies> {
-        let registry = self.registrations.read();
-        let flbs = registry.flbs(handler).ok_or(ENOENT)?;
-        let mut dependencies = Dependencies(KVec::new());
+    pub(crate) fn preserve_flbs(&self, handler: &FileHandler) -> Result<HeldFlbs> {
+        let registrations = self.registrations.read();
+        let mut held = HeldFlbs(KVec::new());
 
-        dependencies.0.reserve(flbs.len(), GFP_KERNEL)?;
-        for &flb in flbs {
+        for Dependency { flb, .. } in registrations.dependencies(handler).ok_or(ENOENT)? {
+            held.0.reserve(1, GFP_KERNEL)?;
             flb.preserve()?;
-            dependencies.0.push(flb, GFP_KERNEL)?;
+            held.0.push(flb.clone(), GFP_KERNEL)?;
         }
 
-        Ok(dependencies)
+        Ok(held)
     }
 
     /// A file of `handler`, of the previous kernel, is finished.
-    pub(crate) fn finish_flbs(&self, handler: RawHandler) {
-        let registry = self.registrations.read();
+    pub(crate) fn finish_flbs(&self, handler: &FileHandler) {
+        let registrations = self.registrations.read();
 
-        for flb in registry.flbs(handler).unwrap_or_default().iter().rev() {
-            flb.put_incoming(self);
+        for Dependency { flb, .. } in registrations
+            .dependencies(handler)
+            .into_iter()
+            .flat_map(|dependencies| dependencies.iter().rev())
+        {
+            flb.put_incoming(self, Holder::File);
         }
     }
 
     /// Writes down the FLBs that are preserved, in the order of their registration.
     pub(crate) fn serialize_flbs(&self, page: &mut wire::FlbPage) {
-        let registry = self.registrations.read();
-        let preserved = registry.flbs.iter().filter_map(|it| it.flb.hand_over());
+        let registrations = self.registrations.read();
+        let preserved = registrations
+            .flbs()
+            .iter()
+            .filter_map(|flb| flb.hand_over());
         let mut count = 0;
 
         for (slot, entry) in page.entries.iter_mut().zip(preserved) {
@@ -569,16 +682,6 @@ impl Registry {
         }
         page.header.count = count;
     }
-}
-
-/// One handler of `flb` less.
-pub(crate) fn release(flbs: &mut KVec<Registered>, flb: Flb) {
-    flbs.retain(|it| {
-        if it.flb == flb {
-            it.handlers -= 1;
-        }
-        it.handlers > 0
-    });
 }
 
 /// Copies the FLBs that the previous kernel handed over; `phys` is the physical address of their
@@ -619,9 +722,9 @@ pub(crate) fn read(memory: &impl Memory, phys: u64) -> Result<HandedOver, ReadEr
             let why = "a second FLB of this name";
             return damaged("luo_flb_ser", "name", Found::Nothing, why);
         }
-        if entry.count == 0 {
-            let why = "an FLB on which nothing depends";
-            return damaged("luo_flb_ser", "count", Found::Number(0), why);
+        if !(1..=u64::from(u32::MAX)).contains(&entry.count) {
+            let why = "nothing depends on it, or more than there can be";
+            return damaged("luo_flb_ser", "count", Found::Number(entry.count), why);
         }
         flbs.push(*entry, GFP_KERNEL)?;
     }

@@ -32,8 +32,8 @@ use crate::abi::luo_v5 as wire;
 use crate::abi::uapi;
 use crate::abi::uapi::Request as _;
 use crate::abi::until_nul;
-use crate::abi::Damage;
 use crate::abi::Found;
+use crate::block::damaged;
 use crate::block::BlockSet;
 use crate::block::Chain;
 use crate::block::ReadError;
@@ -400,13 +400,13 @@ pub(crate) enum Handover {
 /// Tells the log why a hand-over is refused, and in which session that was found.
 ///
 /// Returns the `EIO` that userspace gets to see.
-pub(crate) fn refuse(reason: impl Into<ReadError>, session: Option<Name>) -> Error {
+pub(crate) fn refuse(reason: ReadError, session: Option<Name>) -> Error {
     const WHAT: &str = "refused what the previous kernel handed over";
 
     let name = session.as_ref().map_or(b"-".as_slice(), Name::as_bytes);
     let name = BStr::from_bytes(name);
 
-    match reason.into() {
+    match reason {
         ReadError::Damaged(damage) => pr_err!("{WHAT} (session '{name}'): {damage}\n"),
         ReadError::NoHandler(file) => pr_err!(
             "{WHAT} (session '{name}'): no file handler '{}' for token {:#x}\n",
@@ -471,7 +471,7 @@ impl IncomingTable {
 
         pages
             .extend_from_slice(chain.pages(), GFP_KERNEL)
-            .map_err(|err| refuse(err, None))?;
+            .map_err(|err| refuse(err.into(), None))?;
         for record in chain.iter(memory) {
             Self::read_session(&mut table, sessions, memory, record, pages)
                 .map_err(|reason| refuse(reason, Name::new(&record.name)))?;
@@ -479,13 +479,9 @@ impl IncomingTable {
 
         pages.sort_unstable();
         if let Some(&[phys, _]) = pages.array_windows().find(|[a, b]| a == b) {
-            let damage = Damage {
-                record: "kho_block_header_ser",
-                field: "next",
-                found: Found::Number(phys),
-                why: "a block of two chains",
-            };
-            return Err(refuse(damage, None));
+            let why = "a block of two chains";
+            return damaged("kho_block_header_ser", "next", Found::Number(phys), why)
+                .map_err(|reason| refuse(reason, None));
         }
 
         Ok(table)
@@ -498,16 +494,13 @@ impl IncomingTable {
         record: &wire::Session,
         pages: &mut KVVec<u64>,
     ) -> Result<(), ReadError> {
-        let damage = |why| Damage {
-            record: "luo_session_ser",
-            field: "name",
-            found: Found::Nothing,
-            why,
+        let bad_name = |why| damaged("luo_session_ser", "name", Found::Nothing, why);
+        let Some(name) = Name::new(&record.name) else {
+            return bad_name("empty, or without a NUL");
         };
-        let name = Name::new(&record.name).ok_or(damage("empty, or without a NUL"))?;
         let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
         let Entry::Vacant(entry) = table.entry(name) else {
-            return Err(damage("a second session of this name").into());
+            return bad_name("a second session of this name");
         };
         let files = IncomingFiles::read(&sessions.registry, memory, &record.file_set, pages)?;
         let it = IncomingSession {

@@ -7,12 +7,12 @@
 use core::cell::UnsafeCell;
 use core::marker::PhantomPinned;
 use core::ops::Deref;
-use core::ops::DerefMut;
 use kernel::bindings;
 use kernel::prelude::*;
 use kernel::sync::LockClassKey;
 use kernel::types::NotThreadSafe;
 use kernel::types::Opaque;
+use pin_init::Wrapper as _;
 
 /// A sleeping lock that many readers or one writer may hold.
 #[pin_data]
@@ -21,6 +21,7 @@ pub(crate) struct RwSemaphore<T> {
     raw: Opaque<bindings::rw_semaphore>,
     #[pin]
     _pin: PhantomPinned,
+    #[pin]
     data: UnsafeCell<T>,
 }
 
@@ -43,7 +44,7 @@ pub(crate) use new_rwsem;
 impl<T> RwSemaphore<T> {
     /// Returns an initialiser; use [`new_rwsem!`] to get a lock class as well.
     pub(crate) fn new(
-        data: T,
+        data: impl PinInit<T>,
         name: &'static CStr,
         class: Pin<&'static LockClassKey>,
     ) -> impl PinInit<Self> {
@@ -54,7 +55,7 @@ impl<T> RwSemaphore<T> {
                 bindings::__init_rwsem(slot, name.as_char_ptr(), class.as_ptr())
             }),
             _pin: PhantomPinned,
-            data: UnsafeCell::new(data),
+            data <- UnsafeCell::pin_init(data),
         })
     }
 
@@ -110,6 +111,13 @@ pub(crate) struct WriteGuard<'a, T> {
 }
 
 impl<T> WriteGuard<'_, T> {
+    /// The data, to be changed.
+    pub(crate) fn as_mut(&mut self) -> Pin<&mut T> {
+        // SAFETY: The lock is held to write as long as `self` lives, `self` is borrowed
+        // exclusively, and the data is pinned with the lock.
+        unsafe { Pin::new_unchecked(&mut *self.lock.data.get()) }
+    }
+
     /// Never releases the lock.
     pub(crate) fn keep(self) {
         core::mem::forget(self);
@@ -122,13 +130,6 @@ impl<T> Deref for WriteGuard<'_, T> {
     fn deref(&self) -> &T {
         // SAFETY: The lock is held to write as long as `self` lives, so nobody else has access.
         unsafe { &*self.lock.data.get() }
-    }
-}
-
-impl<T> DerefMut for WriteGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: As in `deref()`, and `self` is borrowed exclusively.
-        unsafe { &mut *self.lock.data.get() }
     }
 }
 
