@@ -4,6 +4,7 @@
 # Orchestrator in Rust. The kernel's build reads Kbuild instead of this file.
 
 LINUX ?= 7.3
+impl-given := $(filter-out undefined,$(origin IMPL))
 IMPL ?= rust
 O ?= build
 KDIR ?=
@@ -59,7 +60,7 @@ help:
 	@echo 'make kernel               build a kernel: $(kernel)'
 	@echo 'make headers              install its uapi headers: $(O)/headers/include'
 	@echo 'make kunit                run the KUnit suites in QEMU; ARGS= takes a filter'
-	@echo 'make selftest             run the selftests in QEMU'
+	@echo 'make selftest             run the selftests in QEMU, on both LUOs; IMPL= for one'
 	@echo 'make lint                 rustfmt, clippy, rustdoc, checkpatch, shellcheck'
 	@echo 'make install KDIR=...     put this LUO into a kernel tree'
 	@echo 'make uninstall KDIR=...   take it out again'
@@ -120,10 +121,17 @@ vm: | deps
 		env RUSTFLAGS='-C target-feature=+crt-static' $(cargo) \
 		--target x86_64-unknown-linux-gnu --workspace --exclude luo-vm
 
+# On both LUOs, and what their callbacks did compared, unless one is asked for.
+both := selftest-rust selftest-c same-on-both
+ifneq ($(impl-given),)
 selftest: $(kernel)/.built $(O)/kselftest/.built vm $(if $(filter rust,$(IMPL)),$(module))
 	@$(O)/cargo/release/luo-vm selftest --impl $(IMPL) --kernel $(kernel) \
 		--kselftest $(O)/kselftest --guest $(guest) --out $(O)/selftest-$(IMPL) \
 		$(if $(filter rust,$(IMPL)),--module $(module))
+else
+selftest: | deps
+	@tools/test.sh $(O) '$(both)' $(MAKE)
+endif
 
 kunit: $(tree)-rust/.built
 	@tools/kunit.sh $(tree) $(tree)-rust $(O)/kunit $(ARGS)
@@ -135,7 +143,7 @@ lint: $(tree)-rust/.built
 	@tools/lint.sh $(tree) $(tree)-rust $(O)
 
 test: | deps
-	@tools/test.sh $(O) $(MAKE)
+	@tools/test.sh $(O) 'lint kunit $(both)' $(MAKE)
 
 install uninstall:
 	@tools/install.sh $@ $(LINUX) '$(KDIR)'
