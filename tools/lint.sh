@@ -18,7 +18,7 @@ failed=0
 export TERM=dumb
 
 cd "$repo"
-mkdir -p "$out/logs"
+mkdir -p "$out/logs" "$out/lint"
 
 # check NAME COMMAND...
 check() {
@@ -41,8 +41,25 @@ kernel_crate() {
 		"$build/kernel/liveupdate/rust/.luo_core.o.cmd" | sed 's/ ;.*//')
 	command=$(sed -E -e "s| /usr/bin/rustc | $* |" \
 		-e 's/ --(emit|out-dir|remap-path-[a-z]+)[= ][^ ]*//g' \
+		-e "s| @./include/generated/rustc_cfg | @${cfg:-./include/generated/rustc_cfg} |" \
 		-e 's/\$\$/$/g; s/\\#/#/g' <<<"$command")
-	(cd "$build" && RUSTC_BOOTSTRAP=1 CLIPPY_CONF_DIR=$tree eval "$command")
+	(cd "$build" && RUSTC_BOOTSTRAP=1 CLIPPY_CONF_DIR=${conf:-$tree} eval "$command")
+}
+
+# strict: what tests may do and kernel code may not, so without the tests. No
+# unsafe without its reason is among what the kernel's own options ask for.
+strict() {
+	sed '/^--cfg=CONFIG_LIVEUPDATE_RUST_KUNIT_TEST/d' \
+		"$build/include/generated/rustc_cfg" >"$out/lint/rustc_cfg"
+	{
+		echo 'missing-docs-in-crate-items = true'
+		cat "$tree/.clippy.toml"
+	} >"$out/lint/clippy.toml"
+	conf=$out/lint cfg=$out/lint/rustc_cfg kernel_crate /usr/bin/clippy-driver \
+		--emit=metadata --out-dir "$out/lint" -D warnings \
+		-D clippy::missing_docs_in_private_items -D clippy::unwrap_used \
+		-D clippy::expect_used -D clippy::panic -D clippy::unreachable \
+		-D clippy::todo -D clippy::unimplemented -D clippy::indexing_slicing
 }
 
 # What is exported lies in Rust files, and a Kconfig names the one it includes.
@@ -68,6 +85,7 @@ manifest=(--manifest-path tools/Cargo.toml)
 
 check rustfmt /usr/bin/rustfmt --check --config-path "$tree/.rustfmt.toml" "${kernel_rust[@]}"
 check clippy kernel_crate /usr/bin/clippy-driver --emit=metadata -D warnings --out-dir "$out/lint"
+check clippy-strict strict
 # No item is public to anybody but us, so a link to a private one is no mistake.
 check rustdoc kernel_crate /usr/bin/rustdoc --document-private-items -D warnings \
 	-A rustdoc::private_intra_doc_links -o "$out/rustdoc"
