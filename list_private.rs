@@ -227,8 +227,9 @@ impl Link {
 /// # Safety
 ///
 /// At [`OFFSET`](Self::OFFSET) in each value lies a [`Link`], or a `list_head` in an
-/// [`Opaque`](kernel::types::Opaque), that is zeroed or initialised and that nothing but this
-/// module changes while the value exists in Rust's eyes, unless Rust handed the list to C code.
+/// [`Opaque`](kernel::types::Opaque), that is zeroed, or initialised, be it by
+/// [`EntryRef::init_link`] before anything else, and that nothing but this module changes while the
+/// value exists in Rust's eyes, unless Rust handed the list to C code.
 pub unsafe trait Entry: Sized {
     /// Where the link is, in bytes from the start.
     const OFFSET: usize;
@@ -524,14 +525,19 @@ impl<P: EntryPtr> List<P> {
         Place(ptr::from_ref(&self.head).cast_mut())
     }
 
-    fn entry(&self, at: Place) -> Option<&P::Entry> {
+    fn raw_entry(&self, at: Place) -> Option<*const P::Entry> {
         if at == self.head() {
             return None;
         }
 
-        // SAFETY: By the type invariants a link other than the head is that of a valid entry, which
-        // cannot be removed while the list is borrowed.
-        Some(unsafe { &*at.0.byte_sub(P::Entry::OFFSET).cast() })
+        // SAFETY: By the type invariants a link other than the head lies in an entry.
+        Some(unsafe { at.0.byte_sub(P::Entry::OFFSET) }.cast())
+    }
+
+    fn entry(&self, at: Place) -> Option<&P::Entry> {
+        // SAFETY: By the type invariants the entry is valid, and it cannot be removed while the
+        // list is borrowed.
+        self.raw_entry(at).map(|entry| unsafe { &*entry })
     }
 
     fn find(&self, entry: *const P::Entry) -> Result<Place> {
@@ -564,7 +570,7 @@ impl<P: EntryPtr> List<P> {
     }
 
     fn take(self: Pin<&mut Self>, at: Place) -> Option<P> {
-        let entry = ptr::from_ref(self.entry(at)?);
+        let entry = self.raw_entry(at)?;
 
         at.prev().join(at.next());
         at.link().reset();

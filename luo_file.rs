@@ -68,7 +68,8 @@ pub(crate) fn callback_result(ret: c_int) -> Result {
 ///
 /// # Invariants
 ///
-/// The struct is valid, and but for what is private in it, it does not change.
+/// The struct is valid, while it is registered and after that for as long as its module is pinned.
+/// All but its private part stays as it is.
 #[repr(transparent)]
 pub(crate) struct FileHandler(Opaque<bindings::liveupdate_file_handler>);
 
@@ -85,7 +86,7 @@ impl FileHandler {
     /// # Safety
     ///
     /// It has to be valid, and to stay so and as it is, for as long as the result or a clone of it
-    /// is there.
+    /// is there, and its module is pinned.
     unsafe fn new(handler: NonNull<bindings::liveupdate_file_handler>) -> EntryRef<Self> {
         // INVARIANT: The caller guarantees that it is valid.
         // SAFETY: As above; all access through the reference is that of `Opaque`.
@@ -195,7 +196,7 @@ impl Registrations {
 
     /// On which FLBs the files of a handler depend; [`None`] if it is not registered.
     pub(crate) fn dependencies(&self, handler: *const FileHandler) -> Option<&Dependencies> {
-        let handler = self.handlers.iter_from(handler).ok()?.next()?;
+        let handler = self.handlers.iter().find(|it| ptr::eq(*it, handler))?;
 
         // SAFETY: The list was made when the handler was registered, and belongs to the
         // registrations, which are borrowed.
@@ -209,7 +210,7 @@ impl Registrations {
         handler: *const FileHandler,
     ) -> Option<(Pin<&mut Dependencies>, Pin<&mut Flbs>)> {
         let this = self.project();
-        let handler = this.handlers.iter_from(handler).ok()?.next()?;
+        let handler = this.handlers.iter().find(|it| ptr::eq(*it, handler))?;
 
         // SAFETY: As above, and the registrations are borrowed exclusively.
         Some((unsafe { List::from_raw(handler.flb_list()) }, this.flbs))
@@ -300,13 +301,14 @@ impl Registry {
         let handler = handler.as_ptr().cast();
         let mut registrations = self.registrations.write();
 
-        if let Some((mut dependencies, mut flbs)) = registrations.as_mut().dependencies_mut(handler)
-        {
-            while let Some(dependency) = dependencies.as_mut().pop_front() {
-                dependency.release(flbs.as_mut());
-            }
+        let Some((mut dependencies, mut flbs)) = registrations.as_mut().dependencies_mut(handler)
+        else {
+            return;
+        };
+
+        while let Some(dependency) = dependencies.as_mut().pop_front() {
+            dependency.release(flbs.as_mut());
         }
-        // Not registered, it is not on the list either.
         let _ = registrations.as_mut().project().handlers.remove(handler);
     }
 

@@ -70,6 +70,8 @@ pub(crate) enum Holder {
 /// # Invariants
 ///
 /// `references` is not more than `all`, and the rest are files.
+// Something that cannot be 0 lets `Outgoing` do without a tag: there is no byte to spare in
+// `Private`.
 struct Count {
     all: NonZeroU32,
     references: u32,
@@ -148,9 +150,17 @@ enum Incoming {
 // SAFETY: As for `Outgoing`.
 unsafe impl Send for Incoming {}
 
-/// The FLBs of the previous kernel that nobody has asked for, each with the number of files that
-/// still depend on it; [`None`] if there was no page of them.
-pub(crate) struct HandedOver(Option<KVec<wire::Flb>>);
+/// An FLB of the previous kernel that nobody has asked for.
+struct Waiting {
+    name: [u8; 48],
+    data: u64,
+    /// How many files still depend on it.
+    files: NonZeroU32,
+}
+
+/// The FLBs of the previous kernel that nobody has asked for; [`None`] if there was no page of
+/// FLBs.
+pub(crate) struct HandedOver(Option<KVec<Waiting>>);
 
 impl HandedOver {
     /// Nothing was handed over.
@@ -159,35 +169,39 @@ impl HandedOver {
     }
 
     /// Returns the place of an FLB, `ENODATA` if there was no page, `ENOENT` if it is not there.
-    fn find(&mut self, flb: &Flb) -> Result<(&mut KVec<wire::Flb>, usize)> {
-        let entries = self.0.as_mut().ok_or(ENODATA)?;
-        let index = entries
+    fn find(&mut self, flb: &Flb) -> Result<(&mut KVec<Waiting>, usize)> {
+        let waiting = self.0.as_mut().ok_or(ENODATA)?;
+        let index = waiting
             .iter()
-            .position(|entry| until_nul(&entry.name) == Some(flb.compatible()))
+            .position(|it| until_nul(&it.name) == Some(flb.compatible()))
             .ok_or(ENOENT)?;
 
-        Ok((entries, index))
+        Ok((waiting, index))
     }
 
-    /// Takes an FLB out.
-    fn take(&mut self, flb: &Flb) -> Result<(Count, u64)> {
-        let (entries, index) = self.find(flb)?;
-        let entry = entries.remove(index).map_err(|_| ENOENT)?;
-        let files = u32::try_from(entry.count).unwrap_or(u32::MAX);
+    /// Takes an FLB out, with its module pinned.
+    ///
+    /// Returns what [`Self::find`] does, and `ENODEV` if its module is going.
+    fn take(&mut self, flb: &Flb) -> Result<(Waiting, ModuleRef)> {
+        let (waiting, index) = self.find(flb)?;
+        let module = flb.pin_module()?;
 
-        Ok((Count::new(files, 0).ok_or(ENOENT)?, entry.data))
+        Ok((waiting.remove(index).map_err(|_| ENOENT)?, module))
     }
 
-    /// A file less depends on an FLB. Returns its data if that was the last one.
-    fn put(&mut self, flb: &Flb) -> Option<u64> {
-        let (entries, index) = self.find(flb).ok()?;
-        let entry = entries.get_mut(index)?;
+    /// A file less depends on an FLB. Takes it out, with its module pinned, if that was the last.
+    fn put(&mut self, flb: &Flb) -> Result<Option<(Waiting, ModuleRef)>> {
+        let (waiting, index) = self.find(flb)?;
+        let it = waiting.get_mut(index).ok_or(ENOENT)?;
+        let module = flb.pin_module()?;
 
-        entry.count -= 1;
-        if entry.count > 0 {
-            return None;
+        match it.files.get().checked_sub(1).and_then(NonZeroU32::new) {
+            Some(files) => {
+                it.files = files;
+                Ok(None)
+            }
+            None => Ok(Some((waiting.remove(index).map_err(|_| ENOENT)?, module))),
         }
-        entries.remove(index).ok().map(|entry| entry.data)
     }
 }
 
@@ -250,8 +264,8 @@ impl Private {
 ///
 /// # Invariants
 ///
-/// The struct is valid, but for what is private in it, it does not change, and that is [`Private`]
-/// with its state ready.
+/// The struct is valid. All but its private part stays as it is; the private part is a [`Private`]
+/// that is ready.
 #[repr(transparent)]
 pub(crate) struct Flb(Opaque<bindings::liveupdate_flb>);
 
@@ -332,12 +346,12 @@ impl Flb {
     ///
     /// Returns `ENODEV` if its module is going, or what its `preserve` returns.
     fn preserve(&self) -> Result {
-        let module = self.pin_module()?;
         let mut state = self.state().outgoing.lock();
 
         match &mut *state {
             Outgoing::Live { count, .. } => count.add(Holder::File),
             Outgoing::None => {
+                let module = self.pin_module()?;
                 let (ret, args) = self
                     .call(|ops| ops.preserve, 0, ptr::null_mut())
                     .ok_or(EINVAL)?;
@@ -368,8 +382,8 @@ impl Flb {
         }
     }
 
-    /// Somebody puts what nobody holds. That is nobody's fault if a file does: it may have been
-    /// preserved before the FLB was registered, or counted wrong by the previous kernel.
+    /// Somebody puts what nobody holds. It is no news of a file: those of the previous kernel may
+    /// have been preserved without this FLB, or counted wrong.
     fn warn_unbalanced(&self, holder: Holder) {
         if let Holder::Reference = holder {
             pr_warn!(
@@ -432,19 +446,20 @@ impl Flb {
     /// were, `ENODEV` if its module is going, or what its `retrieve` returned, the first time and
     /// ever after. May sleep.
     pub(crate) fn get_incoming(&self, registry: &Registry) -> Result<*mut c_void> {
-        let module = self.pin_module();
         let mut state = self.state().incoming.lock();
 
         if let Incoming::Unasked = &*state {
-            // ENODATA and ENOENT come before ENODEV.
-            let mut handed_over = registry.handed_over_flbs.lock();
-            handed_over.find(self)?;
-            let module = module?;
-            let (count, data) = handed_over.take(self)?;
-            drop(handed_over);
+            let (it, module) = registry.handed_over_flbs.lock().take(self)?;
 
-            *state = match self.retrieve(data) {
-                Ok(obj) => Incoming::Live { count, obj, module },
+            *state = match self.retrieve(it.data) {
+                Ok(obj) => Incoming::Live {
+                    count: Count {
+                        all: it.files,
+                        references: 0,
+                    },
+                    obj,
+                    module,
+                },
                 Err(err) => Incoming::Failed(err),
             };
         }
@@ -480,13 +495,14 @@ impl Flb {
             Incoming::Unasked if matches!(holder, Holder::File) => {
                 let last = registry.handed_over_flbs.lock().put(self);
 
-                match last.map(|data| self.retrieve(data)) {
-                    None => Incoming::Unasked,
-                    Some(Err(err)) => Incoming::Failed(err),
-                    Some(Ok(obj)) => {
+                if let Ok(Some((it, module))) = last {
+                    _last = module;
+                    self.retrieve(it.data).map_or_else(Incoming::Failed, |obj| {
                         self.call(|ops| ops.finish, 0, obj);
                         Incoming::Finished
-                    }
+                    })
+                } else {
+                    Incoming::Unasked
                 }
             }
             other => {
@@ -710,7 +726,7 @@ pub(crate) fn read(memory: &impl Memory, phys: u64) -> Result<HandedOver, ReadEr
         );
     }
 
-    let mut flbs: KVec<wire::Flb> = KVec::with_capacity(count as usize, GFP_KERNEL)?;
+    let mut flbs: KVec<Waiting> = KVec::with_capacity(count as usize, GFP_KERNEL)?;
     for entry in page.entries.iter().take(count as usize) {
         let name = until_nul(&entry.name);
 
@@ -722,11 +738,13 @@ pub(crate) fn read(memory: &impl Memory, phys: u64) -> Result<HandedOver, ReadEr
             let why = "a second FLB of this name";
             return damaged("luo_flb_ser", "name", Found::Nothing, why);
         }
-        if !(1..=u64::from(u32::MAX)).contains(&entry.count) {
+        let Some(files) = u32::try_from(entry.count).ok().and_then(NonZeroU32::new) else {
             let why = "nothing depends on it, or more than there can be";
             return damaged("luo_flb_ser", "count", Found::Number(entry.count), why);
-        }
-        flbs.push(*entry, GFP_KERNEL)?;
+        };
+        let wire::Flb { name, data, .. } = *entry;
+
+        flbs.push(Waiting { name, data, files }, GFP_KERNEL)?;
     }
 
     Ok(HandedOver(Some(flbs)))

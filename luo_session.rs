@@ -18,12 +18,13 @@
 //!    and remove a session, and for the whole of a reboot or a restore.
 //! 3. `luo_session`, a mutex in each session, for its files. Handlers are called under it.
 //! 4. `luo_registry`, a `rw_semaphore`: the handlers and FLBs of the [`Registry`]. Held to read, it
-//!    is around a handler's `can_preserve` and around the callbacks of FLBs.
+//!    is around a handler's `can_preserve`, an FLB's `preserve`, and those of its callbacks that
+//!    come with a file of the previous kernel.
 //! 5. `luo_flb_outgoing`, `luo_flb_incoming`: mutexes, two in each FLB. Its callbacks are called
 //!    under them.
 //!
-//! `luo_ids` and `luo_flb_once`, mutexes of the [`Registry`], are held for a moment only, and
-//! nothing is taken under them.
+//! `luo_ids`, `luo_flb_once` and `luo_handed_over_flbs`, mutexes of the [`Registry`], are held for
+//! a moment only, and nothing is taken under them.
 //!
 //! C source: `kernel/liveupdate/luo_session.c`.
 

@@ -5,7 +5,6 @@
 //! C header: [`include/linux/rwsem.h`](srctree/include/linux/rwsem.h).
 
 use core::cell::UnsafeCell;
-use core::marker::PhantomPinned;
 use core::ops::Deref;
 use kernel::bindings;
 use kernel::prelude::*;
@@ -19,8 +18,6 @@ use pin_init::Wrapper as _;
 pub(crate) struct RwSemaphore<T> {
     #[pin]
     raw: Opaque<bindings::rw_semaphore>,
-    #[pin]
-    _pin: PhantomPinned,
     #[pin]
     data: UnsafeCell<T>,
 }
@@ -54,7 +51,6 @@ impl<T> RwSemaphore<T> {
             raw <- Opaque::ffi_init(|slot| unsafe {
                 bindings::__init_rwsem(slot, name.as_char_ptr(), class.as_ptr())
             }),
-            _pin: PhantomPinned,
             data <- UnsafeCell::pin_init(data),
         })
     }
