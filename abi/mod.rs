@@ -13,6 +13,10 @@ use kernel::fmt;
 use kernel::prelude::fmt;
 use kernel::str::BStr;
 
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "../tests/kunit/abi.rs"]
+mod tests;
+
 /// The bytes of `field` before its first NUL, or [`None`] if it has none.
 ///
 /// All strings of the formats are arrays of fixed size that have to end with a NUL.
