@@ -24,6 +24,10 @@ use zerocopy::FromZeros;
 use zerocopy::Immutable;
 use zerocopy::KnownLayout;
 
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/kho.rs"]
+pub(crate) mod tests;
+
 extern "C" {
     fn luo_virt_to_phys(virt: *const c_void) -> u64;
     fn luo_phys_to_virt(phys: u64) -> *mut c_void;

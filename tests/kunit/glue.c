@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The C side of the KUnit tests: what KHO has noted for the next kernel, memory
+ * of the previous kernel and of userspace, and the kernel log.
+ */
+
+#include <kunit/test-bug.h>
+#include <kunit/test.h>
+#include <linux/debugfs.h>
+#include <linux/io.h>
+#include <linux/kho/abi/kexec_handover.h>
+#include <linux/kho_radix_tree.h>
+#include <linux/kmsg_dump.h>
+#include <linux/libfdt.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/sched.h>
+
+#include "glue.h"
+
+/* The tree that the next kernel will get, which debugfs shows. */
+static const void *kho_fdt(void)
+{
+	static const char * const path[] = { "kho", "out", "fdt" };
+	const struct debugfs_blob_wrapper *blob;
+	struct dentry *dentry = NULL;
+
+	for (int i = 0; i < ARRAY_SIZE(path); i++) {
+		struct dentry *parent = dentry;
+
+		dentry = debugfs_lookup(path[i], parent);
+		dput(parent);
+		if (!dentry)
+			return NULL;
+	}
+	blob = d_inode(dentry)->i_private;
+	dput(dentry);
+
+	return blob->data;
+}
+
+static bool u64_property(const void *fdt, int node, const char *name, u64 *value)
+{
+	int len;
+	const void *property = fdt_getprop(fdt, node, name, &len);
+
+	if (!property || len != sizeof(*value))
+		return false;
+	memcpy(value, property, sizeof(*value));
+
+	return true;
+}
+
+struct preservation {
+	phys_addr_t phys;
+	int order;
+};
+
+/* A key is a 1, and below it the address without the bits that are always 0. */
+static int look_at(unsigned long key, void *data)
+{
+	struct preservation *wanted = data;
+	int zero_bits = 65 - fls64(key);
+
+	if (key << zero_bits != wanted->phys)
+		return 0;
+	wanted->order = zero_bits - PAGE_SHIFT;
+
+	return 1;
+}
+
+/* The order with which KHO will hand over what begins at @phys, or -1. */
+int luo_kunit_preserved_order(phys_addr_t phys)
+{
+	const struct kho_radix_walk_cb cb = { .leaf = look_at };
+	struct preservation wanted = { .phys = phys, .order = -1 };
+	const void *fdt = kho_fdt();
+	struct kho_radix_tree tree;
+	u64 root;
+
+	if (fdt && u64_property(fdt, 0, KHO_FDT_MEMORY_MAP_PROP_NAME, &root) &&
+	    !kho_radix_init_tree(&tree, phys_to_virt(root)))
+		kho_radix_walk_tree(&tree, &cb, &wanted);
+
+	return wanted.order;
+}
+
+/* Whether the next kernel will find something called @name, and where. */
+bool luo_kunit_published(const char *name, u64 *phys, u64 *size)
+{
+	const void *fdt = kho_fdt();
+	int node = fdt ? fdt_subnode_offset(fdt, 0, name) : -1;
+
+	return node >= 0 && u64_property(fdt, node, KHO_SUB_TREE_PROP_NAME, phys) &&
+	       u64_property(fdt, node, KHO_SUB_TREE_SIZE_PROP_NAME, size);
+}
+
+/*
+ * Makes pages look as the boot leaves what the previous kernel preserved with
+ * @order: not managed, and marked in the first struct page. Returns the
+ * physical address, or 0 without memory. kho_restore_free() undoes it.
+ */
+phys_addr_t luo_kunit_hand_over(unsigned int order)
+{
+	struct page *page = alloc_pages(GFP_KERNEL | __GFP_ZERO, order);
+
+	if (!page)
+		return 0;
+	adjust_managed_page_count(page, -(1L << order));
+	set_page_private(page, 0x4b484f50UL << 32 | order);
+
+	return page_to_phys(page);
+}
+
+/* A page of user memory with none behind it, or 0 without memory. */
+unsigned long luo_kunit_user_page(bool writable)
+{
+	unsigned long prot = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+	unsigned long addr = kunit_vm_mmap(kunit_get_current_test(), NULL, 0, 2 * PAGE_SIZE,
+					   prot, MAP_ANONYMOUS | MAP_PRIVATE, 0);
+
+	if (IS_ERR_VALUE(addr) || vm_munmap(addr + PAGE_SIZE, PAGE_SIZE))
+		return 0;
+
+	return addr;
+}
+
+/* Writes to a page of luo_kunit_user_page(), whether or not userspace could. */
+bool luo_kunit_user_write(unsigned long addr, void *data, int len)
+{
+	return access_remote_vm(current->mm, addr, data, len, FOLL_WRITE | FOLL_FORCE) == len;
+}
+
+/* Where the next line of the log will be. */
+u64 luo_kunit_log_end(void)
+{
+	struct kmsg_dump_iter iter;
+
+	kmsg_dump_rewind(&iter);
+
+	return iter.next_seq;
+}
+
+/* Reads the line at @seq and moves on; returns its length, 0 if there is none. */
+size_t luo_kunit_log_line(u64 *seq, char *line, size_t size)
+{
+	struct kmsg_dump_iter iter = { .cur_seq = *seq };
+	size_t len;
+
+	if (!kmsg_dump_get_line(&iter, false, line, size, &len))
+		return 0;
+	*seq = iter.cur_seq;
+
+	return len;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What glue.c does for the KUnit tests: the calls that the bindings lack.
+ */
+
+#ifndef _LUO_KUNIT_GLUE_H
+#define _LUO_KUNIT_GLUE_H
+
+#include <linux/types.h>
+
+int luo_kunit_preserved_order(phys_addr_t phys);
+bool luo_kunit_published(const char *name, u64 *phys, u64 *size);
+phys_addr_t luo_kunit_hand_over(unsigned int order);
+unsigned long luo_kunit_user_page(bool writable);
+bool luo_kunit_user_write(unsigned long addr, void *data, int len);
+u64 luo_kunit_log_end(void);
+size_t luo_kunit_log_line(u64 *seq, char *line, size_t size);
+
+#endif /* _LUO_KUNIT_GLUE_H */

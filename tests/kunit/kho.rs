@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of [`crate::kho`]: what KHO has noted for the next kernel while memory is preserved and
+//! after that, and what is seen of the pages of a previous kernel.
+
+use super::*;
+use kernel::str::CString;
+
+// See tests/kunit/glue.h.
+unsafe extern "C" {
+    fn luo_kunit_preserved_order(phys: u64) -> c_int;
+    fn luo_kunit_published(name: *const c_char, phys: *mut u64, size: *mut u64) -> bool;
+    fn luo_kunit_hand_over(order: c_uint) -> u64;
+}
+
+/// The order with which KHO will hand over what is at `phys`, or [`None`] if it will not.
+pub(crate) fn preserved_order(phys: u64) -> Option<u32> {
+    // SAFETY: Any address may be asked for.
+    unsafe { luo_kunit_preserved_order(phys) }.try_into().ok()
+}
+
+/// The physical address and the size of what the next kernel will find as `name`.
+pub(crate) fn published(name: &CStr) -> Option<(u64, u64)> {
+    let mut phys = 0;
+    let mut size = 0;
+
+    // SAFETY: The name is NUL-terminated, and both results may be written.
+    unsafe { luo_kunit_published(name.as_char_ptr(), &mut phys, &mut size) }.then_some((phys, size))
+}
+
+/// What this kernel preserves, as the next one will see it.
+///
+/// The tests do not change what they look at.
+pub(crate) struct Preservations;
+
+impl Memory for Preservations {
+    fn page<T: FromBytes + Immutable + KnownLayout>(&self, phys: u64) -> Option<&T> {
+        const { assert!(size_of::<T>() <= PAGE_SIZE && align_of::<T>() <= PAGE_SIZE) };
+
+        // SAFETY: This is a page that somebody allocated and preserved, and any bytes are a `T`.
+        (preserved_order(phys) == Some(0))
+            .then(|| unsafe { &*luo_phys_to_virt(phys).cast_const().cast::<T>() })
+    }
+
+    fn release(&mut self, _pages: &[u64]) {}
+}
+
+/// Pages of this kernel that look as if the previous one had handed them over.
+pub(crate) struct HandedOverPages {
+    phys: u64,
+    order: u32,
+}
+
+impl HandedOverPages {
+    /// Makes `1 << order` pages of zeroes.
+    pub(crate) fn new(order: u32) -> Result<Self> {
+        // SAFETY: May be called from where sleeping is allowed.
+        match unsafe { luo_kunit_hand_over(order) } {
+            0 => Err(ENOMEM),
+            phys => Ok(Self { phys, order }),
+        }
+    }
+
+    /// The physical address of the first page.
+    pub(crate) fn phys(&self) -> u64 {
+        self.phys
+    }
+
+    /// The 64-bit words of the first page, to change them.
+    pub(crate) fn words(&mut self) -> &mut [u64; PAGE_SIZE / size_of::<u64>()] {
+        // SAFETY: Nobody else knows of the pages, and `self` is borrowed exclusively.
+        unsafe { &mut *luo_phys_to_virt(self.phys).cast() }
+    }
+}
+
+impl Drop for HandedOverPages {
+    fn drop(&mut self) {
+        // SAFETY: Any address may be asked for.
+        if unsafe { bindings::kho_is_restorable(self.phys, self.order) } {
+            // SAFETY: Nobody refers to the pages any more.
+            unsafe { bindings::kho_restore_free(luo_phys_to_virt(self.phys)) };
+        }
+    }
+}
+
+/// The real thing, once more. The first one sees nothing in a kernel that no other one started.
+pub(crate) fn handed_over() -> HandedOver {
+    HandedOver(())
+}
+
+fn free_pages() -> usize {
+    let mut info = bindings::sysinfo::default();
+
+    // SAFETY: The result may be written.
+    unsafe { bindings::si_meminfo(&mut info) };
+    info.freeram
+}
+
+#[kunit_tests(luo_kho)]
+mod suite {
+    use super::*;
+
+    type Page = [u8; PAGE_SIZE];
+
+    #[test]
+    fn preserved_memory_is_zeroed() -> Result {
+        // The second time, these are pages that were used before.
+        for _ in 0..2 {
+            let mut pages = KVec::new();
+
+            for _ in 0..32 {
+                pages.push(Preserved::<Page>::new()?, GFP_KERNEL)?;
+            }
+            for page in &mut pages {
+                assert!(page.iter().all(|&byte| byte == 0));
+                page.fill(0xff);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn preserved_memory_is_tracked_until_it_is_dropped() -> Result {
+        let page = Preserved::<Page>::new()?;
+        let phys = page.phys();
+
+        assert_eq!(preserved_order(phys), Some(0));
+        drop(page);
+        assert_eq!(preserved_order(phys), None);
+        Ok(())
+    }
+
+    #[test]
+    fn dropping_leaves_what_others_preserve() -> Result {
+        let pages = [Preserved::<Page>::new()?, Preserved::<Page>::new()?];
+        let phys = pages.each_ref().map(Preserved::phys);
+        let [first, second] = pages;
+
+        drop(first);
+        assert_eq!(preserved_order(phys[1]), Some(0));
+        drop(second);
+        assert_eq!(preserved_order(phys[1]), None);
+        Ok(())
+    }
+
+    #[test]
+    fn memory_of_several_pages_is_preserved_as_one() -> Result {
+        let memory = Preserved::<[u8; 2 * PAGE_SIZE + 1]>::new()?;
+        let phys = memory.phys();
+
+        assert_eq!(phys % (4 * PAGE_SIZE as u64), 0);
+        assert_eq!(preserved_order(phys), Some(2));
+        assert_eq!(preserved_order(phys + PAGE_SIZE as u64), None);
+        drop(memory);
+        assert_eq!(preserved_order(phys), None);
+        Ok(())
+    }
+
+    #[test]
+    fn dropped_memory_is_freed() -> Result {
+        const MEGABYTE: usize = 1 << 20;
+
+        let before = free_pages();
+        for _ in 0..64 {
+            drop(Preserved::<[u8; MEGABYTE]>::new()?);
+        }
+        let lost = before.saturating_sub(free_pages());
+        assert!(lost < 32 * MEGABYTE / PAGE_SIZE);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_written_is_found_at_the_physical_address() -> Result {
+        let mut number = Preserved::<u64>::new()?;
+
+        *number = 0x1234_5678_9abc_def0;
+        assert_eq!(*number, 0x1234_5678_9abc_def0);
+        assert_eq!(number.phys() % PAGE_SIZE as u64, 0);
+        assert_eq!(
+            Preservations.page::<u64>(number.phys()),
+            Some(&0x1234_5678_9abc_def0)
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn an_entry_says_where_and_how_large() -> Result {
+        let memory = Preserved::<[u64; 5]>::new()?;
+        let phys = memory.phys();
+
+        assert_eq!(published(c"kunit"), None);
+        let mut entry = memory.publish(c"kunit")?;
+        assert_eq!(published(c"kunit"), Some((phys, 40)));
+
+        entry[4] = 7;
+        assert_eq!(Preservations.page::<[u64; 5]>(phys), Some(&[0, 0, 0, 0, 7]));
+        Ok(())
+    }
+
+    #[test]
+    fn a_dropped_entry_is_gone_with_its_memory() -> Result {
+        let memory = Preserved::<u64>::new()?;
+        let phys = memory.phys();
+
+        drop(memory.publish(c"kunit")?);
+        assert_eq!(published(c"kunit"), None);
+        assert_eq!(preserved_order(phys), None);
+
+        // The name may be used again.
+        drop(Preserved::<u64>::new()?.publish(c"kunit")?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_is_published_once() -> Result {
+        let first = Preserved::<u64>::new()?;
+        let second = Preserved::<u64>::new()?;
+        let phys = [first.phys(), second.phys()];
+
+        let _entry = first.publish(c"kunit")?;
+        assert!(second.publish(c"kunit").is_err_and(|err| err == EEXIST));
+        assert_eq!(published(c"kunit"), Some((phys[0], 8)));
+        assert_eq!(preserved_order(phys[1]), None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_full_tree_takes_no_more() -> Result {
+        let luo = published(c"LUO");
+        let mut entries = KVec::new();
+
+        let (refusal, phys) = loop {
+            let name = CString::try_from_fmt(fmt!("kunit-{}", entries.len()))?;
+            let memory = Preserved::<u64>::new()?;
+
+            let phys = memory.phys();
+            match memory.publish(&name) {
+                Ok(entry) => entries.push(entry, GFP_KERNEL)?,
+                Err(err) => break (err, phys),
+            }
+            assert!(entries.len() < PAGE_SIZE);
+        };
+        assert!(refusal == ENOMEM);
+        assert!(!entries.is_empty());
+        assert_eq!(preserved_order(phys), None);
+
+        drop(entries);
+        assert_eq!(published(c"kunit-0"), None);
+        assert!(luo.is_some());
+        assert_eq!(published(c"LUO"), luo);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_handed_over_is_taken_once() {
+        // Early init took it.
+        assert!(HandedOver::take().is_none());
+    }
+
+    #[test]
+    fn memory_of_this_kernel_was_not_handed_over() -> Result {
+        let page = Preserved::<Page>::new()?;
+        let phys = page.phys();
+
+        assert!(handed_over().page::<u64>(phys).is_none());
+        drop(page);
+        assert!(handed_over().page::<u64>(phys).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn any_address_may_be_asked_for() {
+        let memory = handed_over();
+
+        for bit in 0..u64::BITS {
+            for phys in [1 << bit, (1 << bit) - 1, u64::MAX << bit] {
+                assert!(memory.page::<u64>(phys).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_that_was_handed_over_is_found() -> Result {
+        let mut page = HandedOverPages::new(0)?;
+        let memory = handed_over();
+
+        page.words()[0] = 0x1234;
+        page.words()[511] = 0x5678;
+        let words = memory.page::<[u64; 512]>(page.phys()).ok_or(ENOENT)?;
+        assert_eq!((words[0], words[511]), (0x1234, 0x5678));
+        Ok(())
+    }
+
+    #[test]
+    fn a_page_is_found_at_its_first_byte_only() -> Result {
+        let page = HandedOverPages::new(0)?;
+        let memory = handed_over();
+
+        for bit in 0..12 {
+            assert!(memory.page::<u8>(page.phys() + (1 << bit)).is_none());
+        }
+        // The next word is not beyond the page, but it is not its beginning.
+        assert!(memory.page::<u64>(page.phys() + 8).is_none());
+        assert!(memory.page::<u64>(page.phys() | 1 << 63).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn several_pages_in_one_are_no_page() -> Result {
+        let pages = HandedOverPages::new(1)?;
+        let memory = handed_over();
+
+        assert!(memory.page::<u64>(pages.phys()).is_none());
+        assert!(memory
+            .page::<u64>(pages.phys() + PAGE_SIZE as u64)
+            .is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn a_released_page_is_gone() -> Result {
+        let pages = [HandedOverPages::new(0)?, HandedOverPages::new(0)?];
+        let mut memory = handed_over();
+
+        memory.release(&[pages[0].phys()]);
+        assert!(memory.page::<u64>(pages[0].phys()).is_none());
+        assert!(memory.page::<u64>(pages[1].phys()).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn releasing_passes_over_what_is_not_there() -> Result {
+        let page = HandedOverPages::new(0)?;
+        let pages = HandedOverPages::new(1)?;
+        let own = Preserved::<u64>::new()?;
+        let mut memory = handed_over();
+
+        // A page twice, memory of this kernel, no page, nowhere: KHO would warn.
+        memory.release(&[
+            page.phys(),
+            page.phys(),
+            own.phys(),
+            pages.phys(),
+            page.phys() + 1,
+            0,
+            u64::MAX,
+        ]);
+        assert!(memory.page::<u64>(page.phys()).is_none());
+        assert_eq!(preserved_order(own.phys()), Some(0));
+        // SAFETY: Any address may be asked for.
+        assert!(unsafe { bindings::kho_is_restorable(pages.phys(), 1) });
+        Ok(())
+    }
+}
