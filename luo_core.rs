@@ -34,7 +34,7 @@ use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::SetOnce;
 use kernel::uaccess::UserPtr;
-use kho::Memory as _;
+use kho::Memory;
 use kho::Preserved;
 use luo_file::Registry;
 use luo_flb::HandedOver;
@@ -151,19 +151,7 @@ fn receive(liveupdate_num: &mut u64) -> Result<Received, ReadError> {
             return damaged("LUO", "preserved-data", Found::Nothing, why);
         }
     };
-
-    if size < size_of::<luo_v5::Root>() {
-        let found = Found::Number(size as u64);
-        return damaged("LUO", "blob-size", found, "less than luo_ser");
-    }
-    let Some(&root) = memory.page::<luo_v5::Root>(phys) else {
-        let why = "not a page that was handed over";
-        return damaged("LUO", "preserved-data", Found::Number(phys), why);
-    };
-    if root.compatible != luo_v5::COMPATIBLE {
-        let found = Found::Version(root.compatible);
-        return damaged("luo_ser", "compatible", found, "not luo-v5");
-    }
+    let root = read_root(&memory, phys, size)?;
 
     *liveupdate_num = root.liveupdate_num;
     pr_info!(
@@ -177,6 +165,24 @@ fn receive(liveupdate_num: &mut u64) -> Result<Received, ReadError> {
 
     memory.release(&[phys, root.flbs_pa]);
     Ok((Handover::Pending { memory, sessions }, flbs))
+}
+
+/// Reads the root record from the `size` bytes at the physical address `phys`.
+fn read_root(memory: &impl Memory, phys: u64, size: usize) -> Result<luo_v5::Root, ReadError> {
+    if size < size_of::<luo_v5::Root>() {
+        let found = Found::Number(size as u64);
+        return damaged("LUO", "blob-size", found, "less than luo_ser");
+    }
+    let Some(&root) = memory.page::<luo_v5::Root>(phys) else {
+        let why = "not a page that was handed over";
+        return damaged("LUO", "preserved-data", Found::Number(phys), why);
+    };
+    if root.compatible != luo_v5::COMPATIBLE {
+        let found = Found::Version(root.compatible);
+        return damaged("luo_ser", "compatible", found, "not luo-v5");
+    }
+
+    Ok(root)
 }
 
 /// Late init: publishes the root record for the next kernel, and the device for userspace.
