@@ -42,6 +42,10 @@ use luo_session::refuse;
 use luo_session::Handover;
 use luo_session::Sessions;
 
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/core.rs"]
+mod tests;
+
 /// What `pr_*!` print before each message.
 const __LOG_PREFIX: &[u8] = b"luo\0";
 

@@ -68,7 +68,7 @@ use kernel::uaccess::UserPtr;
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/session.rs"]
-mod tests;
+pub(crate) mod tests;
 
 /// The sessions that the previous kernel handed over, as they stand in its memory.
 pub(crate) type Blocks = Chain<wire::Session, { wire::SESSIONS_PER_BLOCK }>;

@@ -1,107 +1,460 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of [`crate::luo_session`]: names, and what becomes of a hand-over that is sound or
-//! damaged, in memory that only these tests believe to have been handed over.
+//! Tests of [`crate::luo_session`]: names, the life of sessions of both directions, what is written
+//! down for the next kernel, and what becomes of a hand-over that is sound or damaged.
 
 use super::*;
 use crate::block::tests::Pages;
+use crate::kho::tests::handed_over;
+use crate::kho::tests::preserved_order;
+use crate::kho::tests::HandedOverPages;
+use crate::kho::tests::Preservations;
+use crate::tests::UserPage;
+use core::ops::Range;
+use core::ptr;
 use core::ptr::NonNull;
 use kernel::bindings;
+use kernel::error::from_err_ptr;
+use kernel::error::from_result;
+use kernel::fs::File;
+use kernel::str::CString;
+use kernel::sync::aref::ARef;
+use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Relaxed;
 use kernel::types::Opaque;
 
-struct Ops(bindings::liveupdate_file_ops);
+// See tests/kunit/glue.h.
+unsafe extern "C" {
+    fn luo_kunit_log_end() -> u64;
+    fn luo_kunit_log_line(seq: *mut u64, line: *mut u8, size: usize) -> usize;
+}
 
-// SAFETY: The callbacks are functions, and there is no module.
-unsafe impl Sync for Ops {}
+/// The lines that LUO writes to the log in `action`, from the prefix on.
+fn logged(action: impl FnOnce()) -> Result<KVec<u8>> {
+    let mut log = KVec::new();
+    let mut line = [0; 256];
 
-/// A handler that nobody calls: reading a hand-over only looks for its name.
-fn handler() -> Result<NonNull<bindings::liveupdate_file_handler>> {
+    // SAFETY: May be called from anywhere.
+    let mut seq = unsafe { luo_kunit_log_end() };
+    action();
+    loop {
+        // SAFETY: The line may be written.
+        match unsafe { luo_kunit_log_line(&mut seq, line.as_mut_ptr(), line.len()) } {
+            0 => return Ok(log),
+            len => {
+                let line = line.get(..len).ok_or(EINVAL)?;
+
+                if let Some(start) = line.windows(5).position(|text| text == b"luo: ") {
+                    log.extend_from_slice(line.get(start..).ok_or(EINVAL)?, GFP_KERNEL)?;
+                }
+            }
+        }
+    }
+}
+
+/// A file descriptor; dropped, it is closed, and the file released.
+struct Fd(i32);
+
+impl Fd {
+    /// A file of which [`Handler`] knows what to do.
+    fn new() -> Result<Self> {
+        let fd = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
+        let number = fd.reserved_fd() as i32;
+
+        fd.fd_install(file()?);
+        Ok(Self(number))
+    }
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        // SAFETY: The file descriptor belongs to this test, which is in no system call. Kernel
+        // threads leave the release of files to a worker; waiting for it may sleep.
+        unsafe {
+            bindings::close_fd(self.0 as u32);
+            bindings::flush_delayed_fput();
+        }
+    }
+}
+
+/// The file descriptor that would be given out next.
+fn next_fd() -> Result<u32> {
+    Ok(FileDescriptorReservation::get_unused_fd_flags(0)?.reserved_fd())
+}
+
+fn file() -> Result<ARef<File>> {
+    const OPS: &bindings::file_operations = &pin_init::zeroed();
+
+    // SAFETY: The name is NUL-terminated, and the file operations are static.
+    let file = from_err_ptr(unsafe {
+        bindings::anon_inode_getfile(c"kunit".as_char_ptr(), OPS, ptr::null_mut(), 0)
+    })?;
+    // SAFETY: The file is new, with a reference for its caller.
+    Ok(unsafe { ARef::from_raw(NonNull::new(file.cast()).ok_or(ENOMEM)?) })
+}
+
+type Args = bindings::liveupdate_file_op_args;
+
+/// A callback, and the number that its file got when it was preserved.
+type Call = (&'static str, u64);
+
+/// A file handler that takes any file, and notes its calls.
+#[repr(C)]
+#[pin_data]
+struct Handler {
+    raw: Opaque<bindings::liveupdate_file_handler>,
+    #[pin]
+    calls: Mutex<KVec<Call>>,
+    preserved: Atomic<u64>,
+    /// The number of a file that cannot be frozen.
+    never_freezes: Atomic<u64>,
+    can_finish: Atomic<bool>,
+}
+
+impl Handler {
+    const OPS: &bindings::liveupdate_file_ops = &bindings::liveupdate_file_ops {
+        can_preserve: Some(Self::can_preserve),
+        preserve: Some(Self::preserve),
+        unpreserve: Some(Self::unpreserve),
+        freeze: Some(Self::freeze),
+        unfreeze: Some(Self::unfreeze),
+        retrieve: Some(Self::retrieve),
+        can_finish: Some(Self::can_finish),
+        finish: Some(Self::finish),
+        ..pin_init::zeroed()
+    };
+
+    fn new() -> Result<Pin<KBox<Self>>> {
+        let mut compatible = [0; 48];
+        crate::abi::put(&mut compatible, b"kunit");
+
+        KBox::pin_init(
+            pin_init!(Self {
+                raw: Opaque::new(bindings::liveupdate_file_handler {
+                    ops: Self::OPS,
+                    compatible,
+                    ..pin_init::zeroed()
+                }),
+                calls <- new_mutex!(KVec::new()),
+                preserved: Atomic::new(0),
+                never_freezes: Atomic::new(0),
+                can_finish: Atomic::new(true),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Whether there were these calls, and no others, since last asked.
+    fn called(&self, expected: &[Call]) -> bool {
+        *mem::take(&mut *self.calls.lock()) == *expected
+    }
+
+    fn forget_calls(&self) {
+        self.calls.lock().clear();
+    }
+
+    /// Notes a call; returns the handler, and the number of the file.
+    fn note<'a>(args: *mut Args, call: &'static str) -> (&'a Self, u64) {
+        // SAFETY: LUO calls a handler with valid arguments. The handler is the first field.
+        let (handler, number) =
+            unsafe { (&*(*args).handler.cast::<Self>(), (*args).serialized_data) };
+
+        // What is not noted is missed later.
+        let _ = handler.calls.lock().push((call, number), GFP_KERNEL);
+        (handler, number)
+    }
+
     extern "C" fn can_preserve(
         _: *mut bindings::liveupdate_file_handler,
         _: *mut bindings::file,
     ) -> bool {
-        false
+        true
     }
-    extern "C" fn fails(_: *mut bindings::liveupdate_file_op_args) -> c_int {
-        EINVAL.to_errno()
+
+    extern "C" fn preserve(args: *mut Args) -> c_int {
+        // SAFETY: As in `note()`.
+        unsafe {
+            let handler = &*(*args).handler.cast::<Self>();
+
+            (*args).serialized_data = handler.preserved.fetch_add(1, Relaxed) + 1;
+        }
+        Self::note(args, "preserve");
+        0
     }
-    extern "C" fn nothing(_: *mut bindings::liveupdate_file_op_args) {}
 
-    static OPS: Ops = Ops(bindings::liveupdate_file_ops {
-        can_preserve: Some(can_preserve),
-        preserve: Some(fails),
-        unpreserve: Some(nothing),
-        retrieve: Some(fails),
-        finish: Some(nothing),
-        ..pin_init::zeroed()
-    });
-    let mut compatible = [0; 48];
-    crate::abi::put(&mut compatible, b"kunit");
+    extern "C" fn unpreserve(args: *mut Args) {
+        Self::note(args, "unpreserve");
+    }
 
-    let handler = KBox::new(
-        Opaque::new(bindings::liveupdate_file_handler {
-            ops: &OPS.0,
-            compatible,
-            ..pin_init::zeroed()
-        }),
-        GFP_KERNEL,
-    )?;
-    NonNull::new(Opaque::cast_into(KBox::into_raw(handler))).ok_or(EINVAL)
+    extern "C" fn freeze(args: *mut Args) -> c_int {
+        let (handler, number) = Self::note(args, "freeze");
+
+        if handler.never_freezes.load(Relaxed) == number {
+            ETXTBSY.to_errno()
+        } else {
+            0
+        }
+    }
+
+    extern "C" fn unfreeze(args: *mut Args) {
+        Self::note(args, "unfreeze");
+    }
+
+    extern "C" fn retrieve(args: *mut Args) -> c_int {
+        Self::note(args, "retrieve");
+        from_result(|| {
+            let file = ARef::into_raw(file()?);
+
+            // SAFETY: As in `note()`.
+            unsafe { (*args).file = file.as_ptr().cast() };
+            Ok(0)
+        })
+    }
+
+    extern "C" fn can_finish(args: *mut Args) -> bool {
+        // SAFETY: As in `note()`.
+        let handler = unsafe { &*(*args).handler.cast::<Self>() };
+
+        handler.can_finish.load(Relaxed)
+    }
+
+    extern "C" fn finish(args: *mut Args) {
+        Self::note(args, "finish");
+    }
 }
 
-/// An orchestrator of the tests' own, with a handler "kunit". It is never freed, as sessions keep
-/// it for ever.
-fn sessions() -> Result<&'static Sessions> {
-    let sessions = KBox::pin_init(
-        Sessions::new(Handover::Restored, HandedOver::nothing()),
-        GFP_KERNEL,
-    )?;
-    let leaked: *const Sessions = &*sessions;
-    mem::forget(sessions);
-    // SAFETY: It is pinned, and never freed.
-    let sessions = unsafe { &*leaked };
+/// An orchestrator of the test's own, and its handler "kunit". They are never freed, as sessions
+/// keep them for ever.
+fn orchestrator(handover: Handover) -> Result<(&'static Sessions, &'static Handler)> {
+    let sessions = KBox::pin_init(Sessions::new(handover, HandedOver::nothing()), GFP_KERNEL)?;
+    let handler = Handler::new()?;
+    let pointers: (*const Sessions, *const Handler) = (&*sessions, &*handler);
+
+    mem::forget((sessions, handler));
+    // SAFETY: They are pinned, and never freed.
+    let (sessions, handler) = unsafe { (&*pointers.0, &*pointers.1) };
+    let raw = NonNull::new(handler.raw.get()).ok_or(EINVAL)?;
 
     // SAFETY: The handler is complete, and never freed.
-    unsafe { sessions.registry.register(handler()?) }?;
-    Ok(sessions)
+    unsafe { sessions.registry.register(raw) }?;
+    Ok((sessions, handler))
+}
+
+/// A session of this kernel, without files.
+pub(crate) fn outgoing_session() -> Result<Arc<Session<Outgoing>>> {
+    let (sessions, _) = orchestrator(Handover::Restored)?;
+
+    sessions.outgoing.lock().add(sessions, name(b"kunit")?)
+}
+
+/// A session of a previous kernel, without files.
+pub(crate) fn incoming_session() -> Result<Arc<Session<Incoming>>> {
+    let (sessions, _) = orchestrator(Handover::Restored)?;
+    let nothing = wire::FileSet { files: 0, count: 0 };
+    let pages = &mut KVVec::new();
+    let files = IncomingFiles::read(&sessions.registry, &Pages::chain(&[])?, &nothing, pages);
+
+    Session::new(sessions, name(b"kunit")?, 0, files.map_err(|_| EINVAL)?)
+}
+
+fn field(text: &[u8]) -> [u8; 64] {
+    let mut field = [0; 64];
+
+    crate::abi::put(&mut field, text);
+    field
+}
+
+fn name(text: &[u8]) -> Result<Name> {
+    Name::new(&field(text)).ok_or(EINVAL)
+}
+
+/// Creates a session as userspace does.
+fn create(sessions: &'static Sessions, page: &UserPage, text: &[u8]) -> Result<Fd> {
+    let arg = page.argument(&uapi::CreateSession {
+        size: 72,
+        fd: -1,
+        name: field(text),
+    })?;
+
+    sessions.create(&Argument::new(arg)?)?;
+    Ok(Fd(page.answer::<uapi::CreateSession>()?.fd))
+}
+
+/// Retrieves a session as userspace does.
+fn retrieve(sessions: &'static Sessions, page: &UserPage, text: &[u8]) -> Result<Fd> {
+    let arg = page.argument(&uapi::RetrieveSession {
+        size: 72,
+        fd: -1,
+        name: field(text),
+    })?;
+
+    sessions.retrieve(&Argument::new(arg)?)?;
+    Ok(Fd(page.answer::<uapi::RetrieveSession>()?.fd))
+}
+
+fn finish(session: &Session<Incoming>, page: &UserPage, reserved: u32) -> Result {
+    let arg = page.argument(&uapi::Finish { size: 8, reserved })?;
+
+    session.ioctl(uapi::Finish::CMD, arg)
+}
+
+impl OutgoingTable {
+    fn get(&self, text: &[u8]) -> Result<Arc<Session<Outgoing>>> {
+        let name = name(text)?;
+        let mut sessions = self.by_number.values();
+
+        Ok(sessions.find(|it| it.name == name).ok_or(ENOENT)?.clone())
+    }
+}
+
+impl IncomingTable {
+    fn get(&self, text: &[u8]) -> Result<Arc<Session<Incoming>>> {
+        let it = self.sessions.get(&name(text)?).ok_or(ENOENT)?;
+
+        Ok(it.session.clone())
+    }
 }
 
 const SESSION: usize = size_of::<wire::Session>() / 8;
 const FILE: usize = size_of::<wire::File>() / 8;
 
-/// Two sessions, "a" and "b", in page 0, with three and one files in pages 1 and 2.
+/// Writes two sessions, "a" and "b", into page 0, and three and one files into pages 1 and 2, which
+/// are at `phys`. Their data is 1000 and their token.
+fn write_hand_over(phys: [u64; 3], mut word: impl FnMut(usize, usize, u64)) {
+    word(0, 1, 2);
+    for (session, files) in [3, 1].into_iter().enumerate() {
+        let page = session + 1;
+        let at = 2 + session * SESSION;
+
+        word(0, at, u64::from(b'a') + session as u64);
+        word(0, at + 8, phys[page]);
+        word(0, at + 9, files);
+        word(page, 1, files);
+        for file in 0..files {
+            let at = 2 + file as usize * FILE;
+
+            word(page, at, u64::from_le_bytes(*b"kunit\0\0\0"));
+            word(page, at + 6, 1000 + file);
+            word(page, at + 7, file);
+        }
+    }
+}
+
 fn hand_over() -> Result<Pages> {
-    let mut pages = Pages::chain(&[2, 3, 1])?;
+    let mut pages = Pages::chain(&[0, 0, 0])?;
+    let phys = [0, 1, 2].map(Pages::phys);
 
     for page in 0..3 {
         pages.word(page, 0, 0);
     }
-    for (session, files) in [3, 1].into_iter().enumerate() {
-        let at = 2 + session * SESSION;
-
-        pages.word(0, at, u64::from(b'a') + session as u64);
-        pages.word(0, at + 8, Pages::phys(1 + session));
-        pages.word(0, at + 9, files);
-        for file in 0..files as usize {
-            let at = 2 + file * FILE;
-
-            pages.word(1 + session, at, u64::from_le_bytes(*b"kunit\0\0\0"));
-            pages.word(1 + session, at + 6, 1000);
-            pages.word(1 + session, at + 7, file as u64);
-        }
-    }
+    write_hand_over(phys, |page, at, value| pages.word(page, at, value));
     Ok(pages)
 }
 
-/// Reads a hand-over that begins in page 0.
-fn read(sessions: &'static Sessions, pages: &Pages) -> Result<usize> {
-    let chain = Blocks::follow(pages, "luo_ser", "sessions_pa", Pages::phys(0));
-    let chain = chain.map_err(|reason| refuse(reason, None))?;
-    let mut blocks = KVVec::new();
+/// The same, in pages that KHO itself takes for handed over.
+fn hand_over_by_kho() -> Result<[HandedOverPages; 3]> {
+    let mut pages = [
+        HandedOverPages::new(0)?,
+        HandedOverPages::new(0)?,
+        HandedOverPages::new(0)?,
+    ];
+    let phys = pages.each_ref().map(HandedOverPages::phys);
 
-    let table = IncomingTable::read(sessions, pages, &chain, &mut blocks)?;
-    assert_eq!(blocks.len(), 3);
-    Ok(table.iter().count())
+    write_hand_over(phys, |page, at, value| pages[page].words()[at] = value);
+    Ok(pages)
+}
+
+fn pending(pages: &[HandedOverPages; 3]) -> Result<Handover> {
+    let memory = handed_over();
+    let sessions = Blocks::follow(&memory, "luo_ser", "sessions_pa", pages[0].phys());
+
+    Ok(Handover::Pending {
+        sessions: sessions.map_err(|_| EINVAL)?,
+        memory,
+    })
+}
+
+/// An orchestrator that has restored [`hand_over`].
+fn restored() -> Result<(&'static Sessions, &'static Handler)> {
+    let (sessions, handler) = orchestrator(Handover::Restored)?;
+    let (table, _) = read(sessions, &hand_over()?, Pages::phys(0))?;
+
+    sessions.incoming.lock().sessions = table;
+    Ok((sessions, handler))
+}
+
+/// Reads the hand-over whose first block of sessions is at `head`; returns it and its pages.
+fn read(
+    sessions: &'static Sessions,
+    memory: &impl Memory,
+    head: u64,
+) -> Result<(RBTree<Name, IncomingSession>, KVVec<u64>)> {
+    let chain = Blocks::follow(memory, "luo_ser", "sessions_pa", head);
+    let chain = chain.map_err(|reason| refuse(reason, None))?;
+    let mut pages = KVVec::new();
+    let table = IncomingTable::read(sessions, memory, &chain, &mut pages)?;
+
+    Ok((table, pages))
+}
+
+/// Whether a hand-over with these words changed, each in a page and at a place, is refused with one
+/// line in the log that says so.
+fn is_refused(changes: &[(usize, usize, u64)], session: &str, why: &str) -> Result<bool> {
+    let (sessions, _) = orchestrator(Handover::Restored)?;
+    let mut pages = hand_over()?;
+    let mut refused = false;
+
+    for &(page, at, value) in changes {
+        pages.word(page, at, value);
+    }
+    let log = logged(|| {
+        refused = read(sessions, &pages, Pages::phys(0)).is_err_and(|err| err == EIO);
+    })?;
+    let line = CString::try_from_fmt(fmt!(
+        "luo: refused what the previous kernel handed over (session '{session}'): {why}\n"
+    ))?;
+
+    Ok(refused && *log == *line.to_bytes())
+}
+
+/// Writes down all sessions, and returns how that went and where the next kernel would find them.
+///
+/// The root record is the test's own, and says something else before.
+fn serialize(sessions: &Sessions) -> Result<(Result, u64)> {
+    let mut table = sessions.outgoing.lock();
+    let mut record = Preserved::<wire::Root>::new()?.publish(c"kunit-session")?;
+
+    record.sessions_pa = u64::MAX;
+    table.root = Some(Root {
+        record,
+        flbs: Preserved::new()?,
+    });
+    let result = table.serialize(&sessions.registry);
+    let root = table.root.take().ok_or(ENOENT)?;
+
+    Ok((result, root.record.sessions_pa))
+}
+
+/// Creates a session and preserves a file for each of `tokens` in it.
+fn create_with_files(
+    sessions: &'static Sessions,
+    text: &[u8],
+    tokens: Range<u64>,
+) -> Result<Arc<Session<Outgoing>>> {
+    let session = sessions.outgoing.lock().add(sessions, name(text)?)?;
+
+    preserve(&session, tokens)?;
+    Ok(session)
+}
+
+fn preserve(session: &Session<Outgoing>, tokens: Range<u64>) -> Result {
+    for token in tokens {
+        let fd = Fd::new()?;
+        let registry = &session.sessions.registry;
+
+        session.files.lock().preserve(registry, token, fd.0)?;
+    }
+    Ok(())
 }
 
 #[kunit_tests(luo_session)]
@@ -109,154 +462,563 @@ mod suite {
     use super::*;
 
     #[test]
-    fn names() {
-        let mut field = [0; 64];
+    fn a_name_ends_at_its_first_nul() {
+        let mut bytes = [b'n'; 64];
 
-        assert!(Name::new(&field).is_none());
-        field[1] = b'x';
-        assert!(Name::new(&field).is_none());
+        bytes[63] = 0;
+        assert!(Name::new(&bytes).is_some_and(|name| name.as_bytes() == &bytes[..63]));
 
-        let mut field = [b'n'; 64];
-        assert!(Name::new(&field).is_none());
-        field[63] = 0;
-        assert!(Name::new(&field).is_some_and(|name| name.as_bytes() == &field[..63]));
-
-        // What stands behind the NUL is no part of the name.
-        field[5] = 0;
-        let mut short = [0; 64];
-        short[..5].fill(b'n');
-        assert!(Name::new(&field) == Name::new(&short));
-        assert!(Name::new(&field).is_some_and(|name| name.as_bytes() == b"nnnnn"));
-
-        // Any other byte is one like all others.
-        let mut field = [0xff; 64];
-        field[63] = 0;
-        assert!(Name::new(&field).is_some_and(|name| name.as_bytes().len() == 63));
+        bytes[5] = 0;
+        assert!(Name::new(&bytes).is_some_and(|name| name.as_bytes() == b"nnnnn"));
+        assert!(Name::new(&bytes) == Name::new(&field(b"nnnnn")));
     }
 
     #[test]
-    fn names_are_unique() -> Result {
-        let sessions = sessions()?;
-        let name = |byte| {
-            let mut field = [0; 64];
+    fn a_name_is_not_empty() {
+        assert!(Name::new(&[0; 64]).is_none());
+        assert!(Name::new(&field(b"\0name")).is_none());
+    }
 
-            field[0] = byte;
-            Name::new(&field).ok_or(EINVAL)
-        };
+    #[test]
+    fn a_name_has_a_nul() {
+        assert!(Name::new(&[b'n'; 64]).is_none());
+    }
+
+    #[test]
+    fn a_name_may_have_any_other_byte() {
+        let mut bytes = [0xff; 64];
+
+        bytes[0] = b'\n';
+        bytes[63] = 0;
+        assert!(Name::new(&bytes).is_some_and(|name| name.as_bytes() == &bytes[..63]));
+    }
+
+    #[test]
+    fn a_name_is_taken_until_its_session_is_closed() -> Result {
+        let (sessions, _) = orchestrator(Handover::Restored)?;
+        let page = UserPage::new()?;
+
+        let first = create(sessions, &page, b"a")?;
+        let _second = create(sessions, &page, b"b")?;
+        assert_eq!(create(sessions, &page, b"a").err(), Some(EEXIST));
+        assert_eq!(sessions.outgoing.lock().count, 2);
+
+        drop(first);
+        assert_eq!(sessions.outgoing.lock().count, 1);
+        assert!(create(sessions, &page, b"a").is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_may_be_taken_in_both_directions() -> Result {
+        let (sessions, _) = restored()?;
+        let page = UserPage::new()?;
+
+        let _outgoing = create(sessions, &page, b"a")?;
+        assert!(retrieve(sessions, &page, b"a").is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn a_session_is_not_created_without_a_name() -> Result {
+        let (sessions, _) = orchestrator(Handover::Restored)?;
+        let page = UserPage::new()?;
+        let fd = next_fd()?;
+
+        for name in [b"".as_slice(), b"\0a", &[b'a'; 64]] {
+            assert_eq!(create(sessions, &page, name).err(), Some(EINVAL));
+        }
+        assert_eq!(next_fd()?, fd);
+        assert_eq!(sessions.outgoing.lock().count, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_session_is_not_created_if_its_owner_cannot_be_told() -> Result {
+        let (sessions, _) = orchestrator(Handover::Restored)?;
+        let page = UserPage::read_only()?;
+        let fd = next_fd()?;
+
+        assert_eq!(create(sessions, &page, b"a").err(), Some(EFAULT));
+        assert_eq!(next_fd()?, fd);
+
         let mut table = sessions.outgoing.lock();
-
-        let first = table.add(sessions, name(b'a')?)?;
-        let second = table.add(sessions, name(b'b')?)?;
-        assert!(table
-            .add(sessions, name(b'a')?)
-            .is_err_and(|err| err == EEXIST));
-        assert_eq!(table.count, 2);
-
-        table.remove(&first);
-        // Removed twice is removed once.
-        table.remove(&first);
-        assert_eq!(table.count, 1);
-        let third = table.add(sessions, name(b'a')?)?;
-        assert!(third.number > second.number);
-
-        table.remove(&second);
-        table.remove(&third);
-        assert_eq!(table.count, 0);
-        assert_eq!(table.blocks.head(), 0);
+        assert_eq!((table.count, table.blocks.head()), (0, 0));
+        assert!(table.add(sessions, name(b"a")?).is_ok());
         Ok(())
     }
 
     #[test]
     fn a_refused_name_takes_no_block() -> Result {
-        let sessions = sessions()?;
+        let (sessions, _) = orchestrator(Handover::Restored)?;
         let mut table = sessions.outgoing.lock();
-        let mut field = [0; 64];
 
         for index in 0..wire::SESSIONS_PER_BLOCK {
-            field[0] = index as u8 + 1;
-            table.add(sessions, Name::new(&field).ok_or(EINVAL)?)?;
+            table.add(sessions, name(&[index as u8 + 1])?)?;
         }
         assert!(table
-            .add(sessions, Name::new(&field).ok_or(EINVAL)?)
-            .is_err());
+            .add(sessions, name(&[1])?)
+            .is_err_and(|err| err == EEXIST));
+
         // One block holds them all: one entry more does not fit.
         let count = table.count;
-        let (name, file_set) = ([0; 64], wire::FileSet { files: 0, count: 0 });
-        assert!(table
-            .blocks
-            .write(count, wire::Session { name, file_set })
-            .is_err());
+        let file_set = wire::FileSet { files: 0, count: 0 };
+        let entry = wire::Session {
+            name: [0; 64],
+            file_set,
+        };
+        assert_eq!(table.blocks.write(count, entry), Err(ENOSPC));
         Ok(())
     }
 
     #[test]
-    fn a_sound_hand_over() -> Result {
-        assert_eq!(read(sessions()?, &hand_over()?)?, 2);
+    fn a_session_tells_its_name() -> Result {
+        let page = UserPage::new()?;
+        let mut request = uapi::GetName {
+            size: 72,
+            reserved: 0,
+            name: [0xff; 64],
+        };
+
+        let outgoing = outgoing_session()?;
+        outgoing.ioctl(uapi::GetName::CMD, page.argument(&request)?)?;
+        assert!(page.answer::<uapi::GetName>()?.name == field(b"kunit"));
+
+        let incoming = incoming_session()?;
+        incoming.ioctl(uapi::GetName::CMD, page.argument(&request)?)?;
+        assert!(page.answer::<uapi::GetName>()?.name == field(b"kunit"));
+
+        request.reserved = 1;
+        let refused = outgoing.ioctl(uapi::GetName::CMD, page.argument(&request)?);
+        assert_eq!(refused, Err(EINVAL));
         Ok(())
     }
 
     #[test]
-    fn damaged_hand_overs() -> Result {
-        let sessions = sessions()?;
-        let all = u64::MAX;
-        let b = 2 + SESSION;
-        let second_file = 2 + FILE;
+    fn closing_an_outgoing_session_undoes_it() -> Result {
+        let (sessions, handler) = orchestrator(Handover::Restored)?;
+        let page = UserPage::new()?;
 
-        for (page, at, value) in [
-            // Names: empty, without a NUL from here on, of another session.
-            (0, 2, 0),
-            (0, b, u64::from(b'a')),
-            // Files: nowhere, unaligned, the sessions' own block, the other session's block.
-            (0, 2 + 8, 0),
-            (0, 2 + 8, Pages::phys(1) + 8),
-            (0, 2 + 8, Pages::phys(77)),
-            (0, 2 + 8, Pages::phys(0)),
-            (0, 2 + 8, Pages::phys(2)),
-            // Counts: one off, none, all.
-            (0, 2 + 9, 2),
-            (0, 2 + 9, 4),
-            (0, 2 + 9, 0),
-            (0, 2 + 9, all),
-            (1, 1, 2),
-            (1, 1, 0),
-            (1, 1, all),
-            // Links: to itself, to the sessions' block, to the other session's.
-            (1, 0, Pages::phys(1)),
-            (1, 0, Pages::phys(0)),
-            (1, 0, Pages::phys(2)),
-            // A handler that nobody knows.
-            (1, second_file, u64::from_le_bytes(*b"kunix\0\0\0")),
-            // The token of the first file.
-            (1, second_file + 7, 0),
+        let fd = create(sessions, &page, b"a")?;
+        let session = sessions.outgoing.lock().get(b"a")?;
+        preserve(&session, 0..2)?;
+        assert!(handler.called(&[("preserve", 1), ("preserve", 2)]));
+
+        drop(fd);
+        assert!(handler.called(&[("unpreserve", 2), ("unpreserve", 1)]));
+        let table = sessions.outgoing.lock();
+        assert_eq!((table.count, table.blocks.head()), (0, 0));
+        assert!(table.get(b"a").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn closing_a_session_leaves_the_others() -> Result {
+        let (sessions, handler) = orchestrator(Handover::Restored)?;
+        let page = UserPage::new()?;
+
+        let first = create(sessions, &page, b"a")?;
+        create_with_files(sessions, b"b", 0..1)?;
+        drop(first);
+        assert!(handler.called(&[("preserve", 1)]));
+        assert!(sessions.outgoing.lock().get(b"b").is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn closing_a_retrieved_session_finishes_it() -> Result {
+        let (sessions, handler) = restored()?;
+        let page = UserPage::new()?;
+
+        drop(retrieve(sessions, &page, b"a")?);
+        assert!(handler.called(&[("finish", 1002), ("finish", 1001), ("finish", 1000)]));
+        assert_eq!(retrieve(sessions, &page, b"a").err(), Some(ENOENT));
+
+        drop(retrieve(sessions, &page, b"b")?);
+        assert!(handler.called(&[("finish", 1000)]));
+        Ok(())
+    }
+
+    #[test]
+    fn closing_a_finished_session_removes_it() -> Result {
+        let (sessions, handler) = restored()?;
+        let page = UserPage::new()?;
+        let fd = retrieve(sessions, &page, b"a")?;
+        let session = sessions.incoming.lock().get(b"a")?;
+
+        finish(&session, &page, 0)?;
+        assert!(handler.called(&[("finish", 1002), ("finish", 1001), ("finish", 1000)]));
+        // It is there until it is closed, and can be finished again.
+        finish(&session, &page, 0)?;
+        assert_eq!(retrieve(sessions, &page, b"a").err(), Some(EINVAL));
+
+        drop(fd);
+        assert!(handler.called(&[]));
+        assert_eq!(retrieve(sessions, &page, b"a").err(), Some(ENOENT));
+        Ok(())
+    }
+
+    #[test]
+    fn a_session_that_cannot_finish_can_be_retrieved_again() -> Result {
+        let (sessions, handler) = restored()?;
+        let page = UserPage::new()?;
+        let fd = retrieve(sessions, &page, b"a")?;
+        let session = sessions.incoming.lock().get(b"a")?;
+
+        handler.can_finish.store(false, Relaxed);
+        assert_eq!(finish(&session, &page, 0), Err(EBUSY));
+        let log = logged(|| drop(fd))?;
+        assert_eq!(
+            *log,
+            *b"luo: session 'a' cannot finish yet, it can be retrieved again\n"
+        );
+        assert!(handler.called(&[]));
+
+        let fd = retrieve(sessions, &page, b"a")?;
+        handler.can_finish.store(true, Relaxed);
+        drop(fd);
+        assert!(handler.called(&[("finish", 1002), ("finish", 1001), ("finish", 1000)]));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_reserved_in_finish_is_zero() -> Result {
+        let (sessions, handler) = restored()?;
+        let page = UserPage::new()?;
+        let session = sessions.incoming.lock().get(b"a")?;
+
+        assert_eq!(finish(&session, &page, 1), Err(EINVAL));
+        assert!(handler.called(&[]));
+        Ok(())
+    }
+
+    #[test]
+    fn a_session_is_retrieved_by_one() -> Result {
+        let (sessions, _) = restored()?;
+        let page = UserPage::new()?;
+        let _first = retrieve(sessions, &page, b"a")?;
+        let fd = next_fd()?;
+
+        assert_eq!(retrieve(sessions, &page, b"a").err(), Some(EINVAL));
+        assert_eq!(next_fd()?, fd);
+        assert!(retrieve(sessions, &page, b"b").is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn a_session_that_was_not_handed_over_is_not_retrieved() -> Result {
+        let (sessions, _) = restored()?;
+        let page = UserPage::new()?;
+        let fd = next_fd()?;
+
+        for name in [b"".as_slice(), b"c", b"aa", b"\0a", &[b'a'; 64]] {
+            assert_eq!(retrieve(sessions, &page, name).err(), Some(ENOENT));
+        }
+        assert_eq!(next_fd()?, fd);
+        Ok(())
+    }
+
+    #[test]
+    fn a_session_is_not_retrieved_if_its_owner_cannot_be_told() -> Result {
+        let (sessions, handler) = restored()?;
+        let fd = next_fd()?;
+
+        let refused = retrieve(sessions, &UserPage::read_only()?, b"a").err();
+        assert_eq!(refused, Some(EFAULT));
+        assert_eq!(next_fd()?, fd);
+        assert!(handler.called(&[]));
+        assert!(retrieve(sessions, &UserPage::new()?, b"a").is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn sessions_are_handed_over_in_the_order_of_creation() -> Result {
+        let (sessions, _) = orchestrator(Handover::Restored)?;
+
+        create_with_files(sessions, b"z", 0..0)?;
+        let gone = create_with_files(sessions, b"y", 0..0)?;
+        create_with_files(sessions, b"a", 0..0)?;
+        // Who goes and comes again comes last.
+        sessions.outgoing.lock().remove(&gone);
+        create_with_files(sessions, b"b", 0..0)?;
+        create_with_files(sessions, b"y", 0..0)?;
+
+        let (result, head) = serialize(sessions)?;
+        assert_eq!(result, Ok(()));
+        let chain = Blocks::follow(&Preservations, "luo_ser", "sessions_pa", head);
+        let chain = chain.map_err(|_| EINVAL)?;
+        let order = chain.iter(&Preservations).map(|record| record.name[0]);
+        assert!(order.eq(*b"zaby"));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_handed_over_is_read_by_the_next_kernel() -> Result {
+        let (old, _) = orchestrator(Handover::Restored)?;
+        let (new, handler) = orchestrator(Handover::Restored)?;
+
+        create_with_files(old, b"b", 0..2)?;
+        create_with_files(old, b"a", 0..0)?;
+        create_with_files(old, b"c", 5..69)?;
+        let (result, head) = serialize(old)?;
+        assert_eq!(result, Ok(()));
+
+        // A block of sessions, one of the files of "b", and two of those of "c".
+        let (table, pages) = read(new, &Preservations, head)?;
+        assert_eq!(pages.len(), 4);
+        assert!(pages.iter().all(|&phys| preserved_order(phys) == Some(0)));
+        assert!(table.keys().map(Name::as_bytes).eq([b"a", b"b", b"c"]));
+        new.incoming.lock().sessions = table;
+
+        for (session, token, number) in [(b"b", 0, 1), (b"b", 1, 2), (b"c", 5, 3), (b"c", 68, 66)] {
+            let session = new.incoming.lock().get(session)?;
+
+            assert!(session.files.lock().retrieve(&new.registry, token).is_ok());
+            assert!(handler.called(&[("retrieve", number)]));
+        }
+        for (session, token) in [(b"a", 0), (b"b", 2), (b"c", 4), (b"c", 69)] {
+            let session = new.incoming.lock().get(session)?;
+            let nothing = session.files.lock().retrieve(&new.registry, token).err();
+
+            assert_eq!(nothing, Some(ENOENT));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn no_session_is_no_block() -> Result {
+        let (sessions, _) = orchestrator(Handover::Restored)?;
+
+        assert_eq!(serialize(sessions)?, (Ok(()), 0));
+        let gone = create_with_files(sessions, b"a", 0..0)?;
+        assert!(serialize(sessions)?.1 != 0);
+        sessions.outgoing.lock().remove(&gone);
+        assert_eq!(serialize(sessions)?, (Ok(()), 0));
+        Ok(())
+    }
+
+    #[test]
+    fn a_refused_reboot_leaves_nothing_written() -> Result {
+        let (sessions, handler) = orchestrator(Handover::Restored)?;
+
+        for (text, tokens) in [(b"a", 0..2), (b"b", 0..1), (b"c", 0..2), (b"d", 0..1)] {
+            create_with_files(sessions, text, tokens)?;
+        }
+        handler.never_freezes.store(5, Relaxed);
+        handler.forget_calls();
+
+        assert_eq!(serialize(sessions)?, (Err(ETXTBSY), 0));
+        assert!(handler.called(&[
+            ("freeze", 1),
+            ("freeze", 2),
+            ("freeze", 3),
+            ("freeze", 4),
+            ("freeze", 5),
+            ("unfreeze", 4),
+            ("unfreeze", 3),
+            ("unfreeze", 2),
+            ("unfreeze", 1),
+        ]));
+        let head = sessions.outgoing.lock().blocks.head();
+        let words: &[u64; 512] = Preservations.page(head).ok_or(EINVAL)?;
+        assert!(words.iter().all(|&word| word == 0));
+        Ok(())
+    }
+
+    #[test]
+    fn a_refused_reboot_can_be_tried_again() -> Result {
+        let (sessions, _) = orchestrator(Handover::Restored)?;
+        let page = UserPage::new()?;
+
+        // There is no root record yet.
+        assert_eq!(sessions.serialize(), Err(ENODEV));
+        assert_eq!(sessions.serialize(), Err(ENODEV));
+        assert!(create(sessions, &page, b"a").is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn a_sound_hand_over_is_restored_once() -> Result {
+        let pages = hand_over_by_kho()?;
+        let (sessions, _) = orchestrator(pending(&pages)?)?;
+        let user = UserPage::new()?;
+
+        sessions.restore()?;
+        for page in &pages {
+            assert!(handed_over().page::<u64>(page.phys()).is_none());
+        }
+
+        // What was retrieved stays so, what was finished stays away.
+        let _fd = retrieve(sessions, &user, b"a")?;
+        drop(retrieve(sessions, &user, b"b")?);
+        sessions.restore()?;
+        assert_eq!(retrieve(sessions, &user, b"a").err(), Some(EINVAL));
+        assert_eq!(retrieve(sessions, &user, b"b").err(), Some(ENOENT));
+        Ok(())
+    }
+
+    #[test]
+    fn a_refused_hand_over_stays_where_it_is() -> Result {
+        let mut pages = hand_over_by_kho()?;
+
+        // The last thing that is read: the only file of the last session.
+        pages[2].words()[2] = 0;
+        let (sessions, _) = orchestrator(pending(&pages)?)?;
+
+        for _ in 0..2 {
+            assert_eq!(sessions.restore(), Err(EIO));
+            for page in &pages {
+                assert!(handed_over().page::<u64>(page.phys()).is_some());
+            }
+        }
+        let nobody = retrieve(sessions, &UserPage::new()?, b"a").err();
+        assert_eq!(nobody, Some(ENOENT));
+        Ok(())
+    }
+
+    #[test]
+    fn a_refused_hand_over_does_not_stop_the_next() -> Result {
+        let (sessions, _) = orchestrator(Handover::Refused)?;
+
+        assert_eq!(sessions.restore(), Err(EIO));
+        create_with_files(sessions, b"a", 0..1)?;
+        let (result, head) = serialize(sessions)?;
+        assert_eq!(result, Ok(()));
+        assert!(read(orchestrator(Handover::Restored)?.0, &Preservations, head).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn a_sound_hand_over_names_all_its_pages() -> Result {
+        let (sessions, _) = orchestrator(Handover::Restored)?;
+        let (table, pages) = read(sessions, &hand_over()?, Pages::phys(0))?;
+
+        assert_eq!(table.iter().count(), 2);
+        assert_eq!(*pages, [0, 1, 2].map(Pages::phys));
+        Ok(())
+    }
+
+    const B: usize = 2 + SESSION;
+    const SECOND_FILE: usize = 2 + FILE;
+    const ALL: u64 = u64::MAX;
+
+    #[test]
+    fn damaged_names_are_refused() -> Result {
+        let why = "luo_session_ser.name: empty, or without a NUL";
+        assert!(is_refused(&[(0, 2, 0)], "-", why)?);
+        let no_nul = [2, 3, 4, 5, 6, 7, 8, 9].map(|at| (0, at, ALL));
+        assert!(is_refused(&no_nul, "-", why)?);
+        // What is behind the last session is taken for one.
+        assert!(is_refused(&[(0, 1, 3)], "-", why)?);
+
+        let why = "luo_session_ser.name: a second session of this name";
+        assert!(is_refused(&[(0, B, u64::from(b'a'))], "a", why)?);
+        Ok(())
+    }
+
+    #[test]
+    fn damaged_addresses_of_files_are_refused() -> Result {
+        let why = "luo_file_set_ser.files is 0x8008: not a page that was handed over";
+        assert!(is_refused(&[(0, 2 + 8, 0x8008)], "a", why)?);
+        let why = "luo_file_set_ser.files is 0x54000: not a page that was handed over";
+        assert!(is_refused(&[(0, B + 8, 0x54000)], "b", why)?);
+
+        // Nowhere, the sessions' own block, the other session's block.
+        let why = "luo_file_set_ser.count is 0x3: not the number of files in the blocks";
+        assert!(is_refused(&[(0, 2 + 8, 0)], "a", why)?);
+        assert!(is_refused(&[(0, 2 + 8, Pages::phys(0))], "a", why)?);
+        assert!(is_refused(&[(0, 2 + 8, Pages::phys(2))], "a", why)?);
+        Ok(())
+    }
+
+    #[test]
+    fn damaged_numbers_of_files_are_refused() -> Result {
+        for (count, session, at, why) in [
+            (2, "a", 2, "luo_file_set_ser.count is 0x2: "),
+            (4, "a", 2, "luo_file_set_ser.count is 0x4: "),
+            (0, "b", B, "luo_file_set_ser.count is 0x0: "),
+            (
+                ALL,
+                "b",
+                B,
+                "luo_file_set_ser.count is 0xffffffffffffffff: ",
+            ),
         ] {
-            let mut pages = hand_over()?;
-
-            pages.word(page, at, value);
-            assert_eq!(read(sessions, &pages), Err(EIO));
+            let why = CString::try_from_fmt(fmt!("{why}not the number of files in the blocks"))?;
+            let why = why.to_str().map_err(|_| EINVAL)?;
+            assert!(is_refused(&[(0, at + 9, count)], session, why)?);
         }
-
-        let mut pages = hand_over()?;
-        for word in 0..8 {
-            pages.word(0, 2 + word, all);
-        }
-        assert_eq!(read(sessions, &pages), Err(EIO));
-
-        let mut pages = hand_over()?;
-        for word in 0..6 {
-            pages.word(1, 2 + word, all);
-        }
-        assert_eq!(read(sessions, &pages), Err(EIO));
         Ok(())
     }
 
     #[test]
-    fn a_block_of_two_sessions() -> Result {
-        let mut pages = hand_over()?;
+    fn damaged_blocks_of_files_are_refused() -> Result {
+        let why = "luo_file_set_ser.count is 0x3: not the number of files in the blocks";
+        assert!(is_refused(&[(1, 1, 2)], "a", why)?);
+        let why = "kho_block_header_ser.count is 0x0: \
+            no entries, and not the last of several blocks";
+        assert!(is_refused(&[(1, 1, 0)], "a", why)?);
+        let why = "kho_block_header_ser.count is 0x40: more than a block holds";
+        assert!(is_refused(&[(2, 1, 64)], "b", why)?);
+        Ok(())
+    }
 
+    #[test]
+    fn damaged_links_of_files_are_refused() -> Result {
+        let why = "kho_block_header_ser.next is 0x8000: the blocks form a circle";
+        assert!(is_refused(&[(1, 0, Pages::phys(1))], "a", why)?);
+        let why = "kho_block_header_ser.next is 0x1: not a page that was handed over";
+        assert!(is_refused(&[(2, 0, 1)], "b", why)?);
+
+        // On to the sessions' block, on to the other session's.
+        let why = "luo_file_set_ser.count is 0x3: not the number of files in the blocks";
+        assert!(is_refused(&[(1, 0, Pages::phys(0))], "a", why)?);
+        assert!(is_refused(&[(1, 0, Pages::phys(2))], "a", why)?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_damaged_block_of_sessions_is_refused() -> Result {
+        let why = "kho_block_header_ser.count is 0x0: \
+            no entries, and not the last of several blocks";
+        assert!(is_refused(&[(0, 1, 0)], "-", why)?);
+        let why = "kho_block_header_ser.count is 0x34: more than a block holds";
+        assert!(is_refused(&[(0, 1, 52)], "-", why)?);
+        let why = "kho_block_header_ser.next is 0x7000: the blocks form a circle";
+        assert!(is_refused(&[(0, 0, Pages::phys(0))], "-", why)?);
+        let why = "kho_block_header_ser.next is 0x6000: not a page that was handed over";
+        assert!(is_refused(&[(0, 0, 0x6000)], "-", why)?);
+
+        // On to a block of files: "kunit" is no address.
+        let why = "luo_file_set_ser.files is 0x74696e756b: not a page that was handed over";
+        assert!(is_refused(&[(0, 0, Pages::phys(1))], "kunit", why)?);
+        Ok(())
+    }
+
+    #[test]
+    fn damaged_files_are_refused() -> Result {
+        let why = "luo_file_ser.compatible: no NUL at its end";
+        let no_nul = [2, 3, 4, 5, 6, 7].map(|at| (2, at, ALL));
+        assert!(is_refused(&no_nul, "b", why)?);
+
+        let kunix = u64::from_le_bytes(*b"kunix\0\0\0");
+        let why = "no file handler 'kunix' for token 0x1";
+        assert!(is_refused(&[(1, SECOND_FILE, kunix)], "a", why)?);
+        let why = "no file handler '' for token 0x1";
+        assert!(is_refused(&[(1, SECOND_FILE, 0)], "a", why)?);
+
+        let why = "luo_file_ser.token is 0x0: a second file of this token";
+        assert!(is_refused(&[(1, SECOND_FILE + 7, 0)], "a", why)?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_block_of_two_sessions_is_refused() -> Result {
         // Both have one file now, and it is the same.
-        pages.word(0, 2 + 8, Pages::phys(2));
-        pages.word(0, 2 + 9, 1);
-        assert_eq!(read(sessions()?, &pages), Err(EIO));
+        let changes = [(0, 2 + 8, Pages::phys(2)), (0, 2 + 9, 1)];
+        let why = "kho_block_header_ser.next is 0x9000: a block of two chains";
+
+        assert!(is_refused(&changes, "-", why)?);
         Ok(())
     }
 }
