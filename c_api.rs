@@ -31,9 +31,9 @@ use kernel::sync::ArcBorrow;
 use kernel::types::ForeignOwnable;
 use kernel::types::Opaque;
 use kernel::uaccess::UserPtr;
-use kernel::uaccess::UserSlice;
 
 extern "C" {
+    fn luo_get_user(to: *mut u32, from: *const u32) -> c_int;
     fn luo_module_get(module: *mut c_void) -> bool;
     fn luo_module_put(module: *mut c_void);
 
@@ -305,8 +305,10 @@ impl Argument {
     ///
     /// Returns `EFAULT` if it cannot be read.
     pub(crate) fn new(ptr: UserPtr) -> Result<Self> {
-        let size: u32 = UserSlice::new(ptr, size_of::<u32>()).reader().read()?;
+        let mut size = 0;
 
+        // SAFETY: The size may be written to; the function copes with any address of the user's.
+        to_result(unsafe { luo_get_user(&mut size, ptr.as_const_ptr().cast()) })?;
         Ok(Self {
             ptr,
             size: size as usize,
@@ -334,23 +336,31 @@ impl Argument {
         }
 
         let mut request = T::new_zeroed();
+        let to = (&raw mut request).cast();
+        let from = self.ptr.as_const_ptr();
         let len = self.size.min(size_of::<T>());
 
-        UserSlice::new(self.ptr, len)
-            .reader()
-            .read_slice(request.as_mut_bytes().get_mut(..len).ok_or(EFAULT)?)?;
-        Ok(request)
+        // SAFETY: The request may be written to, in `len` bytes at least, and may hold any bytes.
+        // The function copes with any address of the user's.
+        match unsafe { bindings::_copy_from_user(to, from, len) } {
+            0 => Ok(request),
+            _ => Err(EFAULT),
+        }
     }
 
     /// Writes the struct back, as far as the caller knows it.
     ///
     /// Returns `EFAULT` if it cannot be written.
     pub(crate) fn respond<T: Request>(&self, request: &T) -> Result {
+        let to = self.ptr.as_mut_ptr();
         let len = self.size.min(size_of::<T>());
 
-        UserSlice::new(self.ptr, len)
-            .writer()
-            .write_slice(request.as_bytes().get(..len).ok_or(EFAULT)?)
+        // SAFETY: The request may be read, and has no padding, in `len` bytes at least. The
+        // function copes with any address of the user's.
+        match unsafe { bindings::_copy_to_user(to, ptr::from_ref(request).cast(), len) } {
+            0 => Ok(()),
+            _ => Err(EFAULT),
+        }
     }
 }
 

@@ -40,10 +40,10 @@ use crate::sync::RwSemaphore;
 use core::ops::Deref;
 use core::ptr;
 use core::ptr::NonNull;
-use kernel::alloc::AllocError;
 use kernel::bindings;
 use kernel::fs::File;
 use kernel::new_mutex;
+use kernel::new_spinlock;
 use kernel::prelude::*;
 use kernel::rbtree::Entry;
 use kernel::rbtree::RBTree;
@@ -51,7 +51,9 @@ use kernel::rbtree::RBTreeNodeReservation;
 use kernel::str::BStr;
 use kernel::sync::aref::ARef;
 use kernel::sync::Mutex;
+use kernel::sync::SpinLock;
 use kernel::types::Opaque;
+use pin_init::pin_init_array_from_fn;
 
 type Args = bindings::liveupdate_file_op_args;
 type Blocks = BlockSet<wire::File, { wire::FILES_PER_BLOCK }>;
@@ -189,18 +191,32 @@ impl Registrations {
         })
     }
 
+    /// The handler for `file`, the first to be registered of those that can preserve it; and on
+    /// which FLBs its files depend.
+    fn handler_for(&self, file: &File) -> Result<(Handler, &Dependencies)> {
+        let handler = self.handlers.iter().find(|it| it.can_preserve(file));
+        let handler = handler.ok_or(ENOENT)?;
+
+        Ok((Handler::pin(handler).ok_or(ENOENT)?, self.flbs_of(handler)))
+    }
+
     /// All FLBs.
     pub(crate) fn flbs(&self) -> &Flbs {
         &self.flbs
+    }
+
+    /// On which FLBs the files of one of `handlers` depend.
+    fn flbs_of(&self, handler: &FileHandler) -> &Dependencies {
+        // SAFETY: The list was made when the handler was registered, and belongs to the
+        // registrations, which are borrowed.
+        unsafe { List::from_raw_ref(handler.flb_list()) }
     }
 
     /// On which FLBs the files of a handler depend; [`None`] if it is not registered.
     pub(crate) fn dependencies(&self, handler: *const FileHandler) -> Option<&Dependencies> {
         let handler = self.handlers.iter().find(|it| ptr::eq(*it, handler))?;
 
-        // SAFETY: The list was made when the handler was registered, and belongs to the
-        // registrations, which are borrowed.
-        Some(unsafe { List::from_raw_ref(handler.flb_list()) })
+        Some(self.flbs_of(handler))
     }
 
     /// On which FLBs the files of a handler depend, and all FLBs, to change them; [`None`] if the
@@ -224,7 +240,7 @@ pub(crate) struct Registry {
     #[pin]
     pub(crate) registrations: RwSemaphore<Registrations>,
     #[pin]
-    ids: Mutex<RBTree<usize, ()>>,
+    ids: Ids,
     /// Held while an FLB is used for the first time.
     #[pin]
     pub(crate) flb_once: Mutex<()>,
@@ -238,7 +254,7 @@ impl Registry {
     pub(crate) fn new(handed_over_flbs: HandedOver) -> impl PinInit<Self> {
         pin_init!(Self {
             registrations <- new_rwsem!(Registrations::new(), c"luo_registry"),
-            ids <- new_mutex!(RBTree::new(), "luo_ids"),
+            ids <- Ids::new(),
             flb_once <- new_mutex!((), "luo_flb_once"),
             handed_over_flbs <- new_mutex!(handed_over_flbs, "luo_handed_over_flbs"),
         })
@@ -312,17 +328,6 @@ impl Registry {
         let _ = registrations.as_mut().project().handlers.remove(handler);
     }
 
-    /// The handler for `file`: the first to be registered of those that can preserve it.
-    fn handler_for(&self, file: &File) -> Result<Handler> {
-        self.registrations
-            .read()
-            .handlers
-            .iter()
-            .find(|handler| handler.can_preserve(file))
-            .and_then(Handler::pin)
-            .ok_or(ENOENT)
-    }
-
     /// The handler that calls itself `compatible`.
     fn handler_named(&self, compatible: &[u8]) -> Option<Handler> {
         self.registrations
@@ -331,6 +336,31 @@ impl Registry {
             .iter()
             .find(|handler| handler.compatible() == compatible)
             .and_then(Handler::pin)
+    }
+}
+
+/// The files that are spoken for. They are spread over many trees, so that those who preserve into
+/// different sessions rarely wait for each other.
+#[pin_data]
+struct Ids {
+    #[pin]
+    trees: [SpinLock<RBTree<usize, ()>>; Self::TREES],
+}
+
+impl Ids {
+    const TREES: usize = 256;
+
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            trees <- pin_init_array_from_fn(|_| new_spinlock!(RBTree::new(), "luo_ids")),
+        })
+    }
+
+    fn tree(&self, id: usize) -> Option<&SpinLock<RBTree<usize, ()>>> {
+        // Multiplication by the golden ratio brings what tells addresses apart to the upper bits.
+        let hash = (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+
+        self.trees.get((hash >> 32) as usize % Self::TREES)
     }
 }
 
@@ -351,7 +381,9 @@ impl FileId {
         id: usize,
         node: RBTreeNodeReservation<usize, ()>,
     ) -> Result<Self> {
-        match registry.ids.lock().entry(id) {
+        let mut tree = registry.ids.tree(id).ok_or(EBUSY)?.lock();
+
+        match tree.entry(id) {
             Entry::Occupied(_) => Err(EBUSY),
             Entry::Vacant(entry) => {
                 entry.insert((), node);
@@ -363,7 +395,9 @@ impl FileId {
 
 impl Drop for FileId {
     fn drop(&mut self) {
-        self.registry.ids.lock().remove(&self.id);
+        if let Some(tree) = self.registry.ids.tree(self.id) {
+            tree.lock().remove(&self.id);
+        }
     }
 }
 
@@ -389,32 +423,20 @@ impl<F> FileList<F> {
         self.files.len()
     }
 
-    fn contains(&self, token: u64) -> bool {
-        self.by_token.get(&token).is_some()
-    }
-
-    fn get_mut(&mut self, token: u64) -> Option<&mut F> {
-        let &index = self.by_token.get(&token)?;
-
-        self.files.get_mut(index).map(|(_, file)| file)
-    }
-
-    /// Appends the file that `make` makes; whatever can fail without it comes before.
+    /// Appends the file that `make` makes, which is told how many there are. Whatever can fail
+    /// without it comes before.
     ///
     /// Returns `EEXIST` if the token is taken, `ENOMEM`, or what `make` returns.
-    fn push_with<E: From<Error> + From<AllocError>>(
-        &mut self,
-        token: u64,
-        make: impl FnOnce() -> Result<F, E>,
-    ) -> Result<(), E> {
+    fn push_with(&mut self, token: u64, make: impl FnOnce(usize) -> Result<F>) -> Result {
         let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
         let Entry::Vacant(entry) = self.by_token.entry(token) else {
-            return Err(EEXIST.into());
+            return Err(EEXIST);
         };
+        let len = self.files.len();
 
         self.files.reserve(1, GFP_KERNEL)?;
-        self.files.push((token, make()?), GFP_KERNEL)?;
-        entry.insert(self.files.len() - 1, node);
+        self.files.push((token, make(len)?), GFP_KERNEL)?;
+        entry.insert(len, node);
 
         Ok(())
     }
@@ -446,10 +468,12 @@ unsafe impl Send for OutgoingFile {}
 impl OutgoingFile {
     fn preserve(registry: &'static Registry, file: ARef<File>) -> Result<Self> {
         let node = FileId::reserve()?;
-        let handler = registry.handler_for(&file)?;
+        let registrations = registry.registrations.read();
+        let (handler, dependencies) = registrations.handler_for(&file)?;
         let id = FileId::claim(registry, handler.id(&file), node)?;
+        let flbs = HeldFlbs::preserve(dependencies)?;
+        drop(registrations);
 
-        let flbs = registry.preserve_flbs(&handler)?;
         let (ret, args) = handler
             .call(|ops| ops.preserve, Some(&file), Args::default())
             .ok_or(EINVAL)?;
@@ -526,14 +550,14 @@ impl OutgoingFiles {
     /// behind `fd`, `ENOENT` if no handler can preserve it, `EBUSY` if it is preserved already,
     /// here or in another session, `ENOMEM`, or what the handler answers. May sleep.
     pub(crate) fn preserve(&mut self, registry: &'static Registry, token: u64, fd: i32) -> Result {
-        if self.list.contains(token) {
-            return Err(EEXIST);
-        }
+        let blocks = &mut self.blocks;
 
-        self.blocks.reserve(self.list.len() + 1)?;
-        self.list
-            .push_with(token, || OutgoingFile::preserve(registry, c_api::fget(fd)?))
-            .inspect_err(|_: &Error| self.blocks.shrink(self.list.len()))
+        self.list.push_with(token, |len| {
+            blocks.reserve(len + 1)?;
+            c_api::fget(fd)
+                .and_then(|file| OutgoingFile::preserve(registry, file))
+                .inspect_err(|_| blocks.shrink(len))
+        })
     }
 
     /// Freezes all files, in order, and writes them down; returns where.
@@ -713,8 +737,13 @@ impl IncomingFile {
 }
 
 /// The files of a session of the previous kernel.
+///
+/// # Invariants
+///
+/// `by_token` has the token of each of `files` with its index, in ascending order.
 pub(crate) struct IncomingFiles {
-    list: FileList<IncomingFile>,
+    files: KVVec<IncomingFile>,
+    by_token: KVVec<(u64, usize)>,
 }
 
 impl IncomingFiles {
@@ -726,6 +755,13 @@ impl IncomingFiles {
         set: &wire::FileSet,
         pages: &mut KVVec<u64>,
     ) -> Result<Self, ReadError> {
+        let mut files = KVVec::new();
+        let mut by_token = KVVec::new();
+
+        if let wire::FileSet { files: 0, count: 0 } = set {
+            return Ok(Self { files, by_token });
+        }
+
         let chain = Chain::<wire::File, { wire::FILES_PER_BLOCK }>::follow(
             memory,
             "luo_file_set_ser",
@@ -737,17 +773,19 @@ impl IncomingFiles {
             return damaged("luo_file_set_ser", "count", Found::Number(set.count), why);
         }
 
-        let mut list = FileList::new();
         for file in chain.iter(memory) {
-            if list.contains(file.token) {
-                let why = "a second file of this token";
-                return damaged("luo_file_ser", "token", Found::Number(file.token), why);
-            }
-            list.push_with(file.token, || IncomingFile::from_wire(registry, file))?;
+            by_token.push((file.token, files.len()), GFP_KERNEL)?;
+            files.push(IncomingFile::from_wire(registry, file)?, GFP_KERNEL)?;
+        }
+
+        by_token.sort_unstable();
+        if let Some(&[(token, _), _]) = by_token.array_windows().find(|[(a, _), (b, _)]| a == b) {
+            let why = "a second file of this token";
+            return damaged("luo_file_ser", "token", Found::Number(token), why);
         }
 
         pages.extend_from_slice(chain.pages(), GFP_KERNEL)?;
-        Ok(Self { list })
+        Ok(Self { files, by_token })
     }
 
     /// Returns the file of `token`. Its handler makes it the first time; asked again, this returns
@@ -760,7 +798,13 @@ impl IncomingFiles {
         registry: &'static Registry,
         token: u64,
     ) -> Result<ARef<File>> {
-        self.list.get_mut(token).ok_or(ENOENT)?.retrieve(registry)
+        let at = self
+            .by_token
+            .binary_search_by_key(&token, |&(token, _)| token)
+            .map_err(|_| ENOENT)?;
+        let &(_, index) = self.by_token.get(at).ok_or(ENOENT)?;
+
+        self.files.get_mut(index).ok_or(ENOENT)?.retrieve(registry)
     }
 
     /// Lets go of all files, last to first, once all handlers say that this is possible. Those
@@ -768,12 +812,13 @@ impl IncomingFiles {
     ///
     /// Returns `EBUSY` if a handler says that it is not, and then nothing has changed. May sleep.
     pub(crate) fn finish(&mut self, registry: &Registry) -> Result {
-        if !self.list.files.iter().all(|(_, file)| file.can_finish()) {
+        if !self.files.iter().all(IncomingFile::can_finish) {
             return Err(EBUSY);
         }
-        while let Some(file) = self.list.pop() {
+        while let Some(file) = self.files.pop() {
             file.finish(registry);
         }
+        self.by_token.clear();
 
         Ok(())
     }

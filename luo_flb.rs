@@ -576,6 +576,26 @@ impl Dependency {
 /// Dropping it gives them up, last to first.
 pub(crate) struct HeldFlbs(KVec<EntryRef<Flb>>);
 
+impl HeldFlbs {
+    /// A file with these dependencies is about to be preserved.
+    ///
+    /// Returns what the `preserve` of an FLB returns, or `ENODEV`; the FLBs before that one have
+    /// lost the file again, last to first. Returns `ENOMEM`.
+    pub(crate) fn preserve(dependencies: &Dependencies) -> Result<Self> {
+        let mut held = Self(KVec::new());
+
+        for Dependency { flb, .. } in dependencies {
+            if held.0.len() == held.0.capacity() {
+                held.0.reserve(4, GFP_KERNEL)?;
+            }
+            flb.preserve()?;
+            held.0.push(flb.clone(), GFP_KERNEL)?;
+        }
+
+        Ok(held)
+    }
+}
+
 impl Drop for HeldFlbs {
     fn drop(&mut self) {
         while let Some(flb) = self.0.pop() {
@@ -650,24 +670,6 @@ impl Registry {
 
         dependencies.remove(dependency)?.release(flbs);
         Ok(())
-    }
-
-    /// A file of `handler` is about to be preserved.
-    ///
-    /// Returns what the `preserve` of an FLB returns, or `ENODEV`; the FLBs before that one have
-    /// lost the file again, last to first. Returns `ENOENT` if the handler was unregistered, and
-    /// `ENOMEM`.
-    pub(crate) fn preserve_flbs(&self, handler: &FileHandler) -> Result<HeldFlbs> {
-        let registrations = self.registrations.read();
-        let mut held = HeldFlbs(KVec::new());
-
-        for Dependency { flb, .. } in registrations.dependencies(handler).ok_or(ENOENT)? {
-            held.0.reserve(1, GFP_KERNEL)?;
-            flb.preserve()?;
-            held.0.push(flb.clone(), GFP_KERNEL)?;
-        }
-
-        Ok(held)
     }
 
     /// A file of `handler`, of the previous kernel, is finished.

@@ -11,6 +11,7 @@
 #include <linux/kstrtox.h>
 #include <linux/liveupdate.h>
 #include <linux/module.h>
+#include <linux/uaccess.h>
 
 #include "luo_glue.h"
 
@@ -48,6 +49,11 @@ phys_addr_t luo_virt_to_phys(const void *virt)
 void *luo_phys_to_virt(phys_addr_t phys)
 {
 	return phys_to_virt(phys);
+}
+
+int luo_get_user(u32 *to, const u32 __user *from)
+{
+	return get_user(*to, from);
 }
 
 bool luo_module_get(struct module *module)

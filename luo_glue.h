@@ -19,6 +19,7 @@ int luo_late_init(void);
 /* In C: luo_glue.c */
 phys_addr_t luo_virt_to_phys(const void *virt);
 void *luo_phys_to_virt(phys_addr_t phys);
+int luo_get_user(u32 *to, const u32 __user *from);
 bool luo_module_get(struct module *module);
 void luo_module_put(struct module *module);
 

@@ -23,13 +23,14 @@
 //! 5. `luo_flb_outgoing`, `luo_flb_incoming`: mutexes, two in each FLB. Its callbacks are called
 //!    under them.
 //!
-//! `luo_ids`, `luo_flb_once` and `luo_handed_over_flbs`, mutexes of the [`Registry`], are held for
-//! a moment only, and nothing is taken under them.
+//! The spinlocks `luo_ids` and the mutexes `luo_flb_once` and `luo_handed_over_flbs` of the
+//! [`Registry`] are held for a moment only, and nothing is taken under them.
 //!
 //! C source: `kernel/liveupdate/luo_session.c`.
 
 use crate::abi::block::C_MAX_BLOCKS;
 use crate::abi::luo_v5 as wire;
+use crate::abi::put;
 use crate::abi::uapi;
 use crate::abi::uapi::Request as _;
 use crate::abi::until_nul;
@@ -56,15 +57,18 @@ use kernel::fs::file::FileDescriptorReservation;
 use kernel::ioctl::_IOC_NR;
 use kernel::new_mutex;
 use kernel::prelude::*;
-use kernel::rbtree::CursorMut;
 use kernel::rbtree::Entry;
 use kernel::rbtree::RBTree;
 use kernel::rbtree::RBTreeNodeReservation;
 use kernel::str::BStr;
+use kernel::sync::atomic::Acquire;
+use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use kernel::sync::Mutex;
 use kernel::types::ScopeGuard;
 use kernel::uaccess::UserPtr;
+use zerocopy_derive::Immutable;
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/session.rs"]
@@ -75,40 +79,49 @@ pub(crate) type Blocks = Chain<wire::Session, { wire::SESSIONS_PER_BLOCK }>;
 
 /// The name of a session: 1 to 63 bytes, none of them NUL.
 ///
+/// Names are put in order, to be found, by the words that their bytes make up, as these are
+/// compared faster than bytes.
+///
 /// # Invariants
 ///
 /// The first byte is not NUL, the last one is, and so are all after the first NUL.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Name([u8; uapi::NAME_LENGTH]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoBytes, Immutable)]
+#[repr(transparent)]
+pub(crate) struct Name([u64; uapi::NAME_LENGTH / size_of::<u64>()]);
 
 impl Name {
     /// Takes what stands before the first NUL. Returns [`None`] if there is none, or nothing
     /// before it.
     fn new(field: &[u8; uapi::NAME_LENGTH]) -> Option<Self> {
-        let len = until_nul(field)?.len();
-        let mut name = *field;
+        let bytes = until_nul(field).filter(|bytes| !bytes.is_empty())?;
+        let mut name = Self([0; _]);
 
-        if len == 0 {
-            return None;
-        }
-        if let Some(rest) = name.get_mut(len..) {
-            rest.fill(0);
-        }
+        // INVARIANT: There was a NUL after them, so at least one of the name's is left.
+        put(name.0.as_mut_bytes(), bytes);
+        Some(name)
+    }
 
-        // INVARIANT: There is a NUL at `len`, which is not 0, and everything from there on is NUL.
-        Some(Self(name))
+    /// The name as a field, with all NULs at its end.
+    fn to_field(self) -> [u8; uapi::NAME_LENGTH] {
+        zerocopy::transmute!(self)
     }
 
     /// The bytes of the name.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        until_nul(&self.0).unwrap_or(&self.0)
+        until_nul(IntoBytes::as_bytes(self)).unwrap_or_default()
     }
 }
+
+/// Sessions, found by name.
+type ByName<D> = RBTree<Name, Arc<Session<D>>>;
 
 /// What differs between sessions of this and of the previous kernel.
 pub(crate) trait Direction: Sized + 'static {
     /// The files of a session.
     type Files: Send + Unpin;
+
+    /// What else there is to know of a session.
+    type State: Send + Sync;
 
     /// Answers an ioctl that exists in one direction only.
     fn ioctl(session: &Session<Self>, cmd: u32, arg: &Argument) -> Result;
@@ -128,8 +141,7 @@ pub(crate) enum Incoming {}
 pub(crate) struct Session<D: Direction> {
     sessions: &'static Sessions,
     name: Name,
-    /// Where an outgoing session stands in the order of creation.
-    number: u64,
+    state: D::State,
     #[pin]
     files: Mutex<D::Files>,
 }
@@ -138,14 +150,14 @@ impl<D: Direction> Session<D> {
     fn new(
         sessions: &'static Sessions,
         name: Name,
-        number: u64,
+        state: D::State,
         files: D::Files,
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 sessions,
                 name,
-                number,
+                state,
                 files <- new_mutex!(files, "luo_session"),
             }),
             GFP_KERNEL,
@@ -181,7 +193,7 @@ impl<D: Direction> Session<D> {
         if request.reserved != 0 {
             return Err(EINVAL);
         }
-        request.name = self.name.0;
+        request.name = self.name.to_field();
 
         arg.respond(&request)
     }
@@ -189,7 +201,10 @@ impl<D: Direction> Session<D> {
 
 impl Direction for Outgoing {
     type Files = OutgoingFiles;
+    /// Where it stands in the order of creation.
+    type State = u64;
 
+    #[inline]
     fn ioctl(session: &Session<Self>, cmd: u32, arg: &Argument) -> Result {
         match cmd {
             uapi::PreserveFd::CMD => session.preserve(arg),
@@ -227,7 +242,10 @@ impl Session<Outgoing> {
 
 impl Direction for Incoming {
     type Files = IncomingFiles;
+    /// Whether somebody has a file descriptor of it.
+    type State = Atomic<bool>;
 
+    #[inline]
     fn ioctl(session: &Session<Self>, cmd: u32, arg: &Argument) -> Result {
         match cmd {
             uapi::RetrieveFd::CMD => session.retrieve(arg),
@@ -241,16 +259,15 @@ impl Direction for Incoming {
         let sessions = session.sessions;
         let _gate = sessions.gate.read();
         let finished = session.files.lock().finish(&sessions.registry);
-        let mut table = sessions.incoming.lock();
 
         if finished.is_ok() {
-            table.sessions.remove(&session.name);
+            sessions.incoming.lock().sessions.remove(&session.name);
         } else {
             pr_warn!(
                 "session '{}' cannot finish yet, it can be retrieved again\n",
                 BStr::from_bytes(session.name.as_bytes())
             );
-            table.set_retrieved(&session.name, false);
+            session.state.store(false, Release);
         }
     }
 }
@@ -295,41 +312,48 @@ struct Root {
 ///
 /// # Invariants
 ///
-/// `by_number` has `count` sessions, `names` their names, and `blocks` room for them and no block
-/// to spare.
+/// There are `count` of them, and `blocks` has room for them and no block to spare. `in_order` has
+/// room for them as well.
 struct OutgoingTable {
-    names: RBTree<Name, ()>,
-    by_number: RBTree<u64, Arc<Session<Outgoing>>>,
-    next_number: u64,
+    by_name: ByName<Outgoing>,
     count: usize,
+    created: u64,
+    /// While they are serialized, the sessions in the order of their creation; empty otherwise.
+    in_order: KVVec<Arc<Session<Outgoing>>>,
     blocks: BlockSet<wire::Session, { wire::SESSIONS_PER_BLOCK }>,
     root: Option<Root>,
 }
 
 impl OutgoingTable {
-    fn add(&mut self, sessions: &'static Sessions, name: Name) -> Result<Arc<Session<Outgoing>>> {
-        let name_node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        let number_node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        let number = self.next_number;
+    fn new() -> Self {
+        Self {
+            by_name: RBTree::new(),
+            count: 0,
+            created: 0,
+            in_order: KVVec::new(),
+            blocks: BlockSet::new(),
+            root: None,
+        }
+    }
 
-        let Entry::Vacant(entry) = self.names.entry(name) else {
+    fn add(&mut self, sessions: &'static Sessions, name: Name) -> Result<Arc<Session<Outgoing>>> {
+        let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
+        let Entry::Vacant(entry) = self.by_name.entry(name) else {
             return Err(EEXIST);
         };
-        let session = Session::new(sessions, name, number, OutgoingFiles::default())?;
+        let session = Session::new(sessions, name, self.created, OutgoingFiles::default())?;
 
+        self.in_order.reserve(self.count + 1, GFP_KERNEL)?;
         self.blocks.reserve(self.count + 1)?;
-        entry.insert((), name_node);
-        self.by_number
-            .insert(number_node.into_node(number, session.clone()));
-        self.next_number += 1;
+        entry.insert(session.clone(), node);
         self.count += 1;
+        self.created += 1;
 
         Ok(session)
     }
 
     fn remove(&mut self, session: &Session<Outgoing>) {
-        if self.by_number.remove(&session.number).is_some() {
-            self.names.remove(&session.name);
+        if self.by_name.remove(&session.name).is_some() {
             self.count -= 1;
             self.blocks.shrink(self.count);
         }
@@ -338,48 +362,43 @@ impl OutgoingTable {
     /// Freezes and writes all sessions in the order of their creation, or none.
     fn serialize(&mut self, registry: &Registry) -> Result {
         let root = self.root.as_mut().ok_or(ENODEV)?;
+        let mut frozen = 0;
         let mut too_long = false;
 
         root.record.sessions_pa = 0;
-        for (index, (&number, session)) in self.by_number.iter().enumerate() {
+        for session in self.by_name.values() {
+            self.in_order.push(session.clone(), GFP_KERNEL)?;
+        }
+        self.in_order.sort_unstable_by_key(|session| session.state);
+
+        let written = self.in_order.iter().try_for_each(|session| {
             let mut files = session.files.lock();
-            let written = files.freeze().and_then(|file_set| {
-                let name = session.name.0;
-                let entry = wire::Session { name, file_set };
+            let name = session.name.to_field();
+            let file_set = files.freeze()?;
 
-                self.blocks
-                    .write(index, entry)
-                    .inspect_err(|_| files.unfreeze())
-            });
-
-            if let Err(err) = written {
-                drop(files);
-                self.unfreeze_before(number);
-                return Err(err);
-            }
+            frozen += 1;
             too_long |= files.exceeds_c();
+            self.blocks
+                .write(frozen - 1, wire::Session { name, file_set })
+        });
+
+        if let Err(err) = written {
+            self.in_order.truncate(frozen);
+            while let Some(session) = self.in_order.pop() {
+                session.files.lock().unfreeze();
+            }
+            self.blocks.clear();
+            return Err(err);
         }
 
         if too_long || self.blocks.exceeds_c() {
             pr_warn!("more than {C_MAX_BLOCKS} blocks in a chain: the next kernel must not be C\n");
         }
+        self.in_order.clear();
         root.record.sessions_pa = self.blocks.head();
         registry.serialize_flbs(&mut root.flbs);
 
         Ok(())
-    }
-
-    fn unfreeze_before(&mut self, number: u64) {
-        let mut cursor = self
-            .by_number
-            .cursor_lower_bound_mut(&number)
-            .and_then(CursorMut::move_prev);
-
-        while let Some(frozen) = cursor {
-            frozen.current().1.files.lock().unfreeze();
-            cursor = frozen.move_prev();
-        }
-        self.blocks.clear();
     }
 }
 
@@ -420,25 +439,13 @@ pub(crate) fn refuse(reason: ReadError, session: Option<Name>) -> Error {
     EIO
 }
 
-struct IncomingSession {
-    session: Arc<Session<Incoming>>,
-    /// Whether somebody has a file descriptor of it.
-    retrieved: bool,
-}
-
 /// The sessions of the previous kernel.
 struct IncomingTable {
     handover: Handover,
-    sessions: RBTree<Name, IncomingSession>,
+    sessions: ByName<Incoming>,
 }
 
 impl IncomingTable {
-    fn set_retrieved(&mut self, name: &Name, retrieved: bool) {
-        if let Some(it) = self.sessions.get_mut(name) {
-            it.retrieved = retrieved;
-        }
-    }
-
     /// Makes sessions of what the previous kernel wrote. Until all of it has been checked, nothing
     /// is released.
     fn restore(&mut self, sessions: &'static Sessions) -> Result {
@@ -467,7 +474,7 @@ impl IncomingTable {
         memory: &impl Memory,
         chain: &Blocks,
         pages: &mut KVVec<u64>,
-    ) -> Result<RBTree<Name, IncomingSession>> {
+    ) -> Result<ByName<Incoming>> {
         let mut table = RBTree::new();
 
         pages
@@ -489,7 +496,7 @@ impl IncomingTable {
     }
 
     fn read_session(
-        table: &mut RBTree<Name, IncomingSession>,
+        table: &mut ByName<Incoming>,
         sessions: &'static Sessions,
         memory: &impl Memory,
         record: &wire::Session,
@@ -504,12 +511,9 @@ impl IncomingTable {
             return bad_name("a second session of this name");
         };
         let files = IncomingFiles::read(&sessions.registry, memory, &record.file_set, pages)?;
-        let it = IncomingSession {
-            session: Session::new(sessions, name, 0, files)?,
-            retrieved: false,
-        };
+        let session = Session::new(sessions, name, Atomic::new(false), files)?;
 
-        entry.insert(it, node);
+        entry.insert(session, node);
         Ok(())
     }
 }
@@ -533,17 +537,7 @@ impl Sessions {
     pub(crate) fn new(handover: Handover, flbs: HandedOver) -> impl PinInit<Self> {
         pin_init!(Self {
             gate <- new_rwsem!((), c"luo_gate"),
-            outgoing <- new_mutex!(
-                OutgoingTable {
-                    names: RBTree::new(),
-                    by_number: RBTree::new(),
-                    next_number: 0,
-                    count: 0,
-                    blocks: BlockSet::new(),
-                    root: None,
-                },
-                "luo_outgoing"
-            ),
+            outgoing <- new_mutex!(OutgoingTable::new(), "luo_outgoing"),
             incoming <- new_mutex!(
                 IncomingTable {
                     handover,
@@ -601,22 +595,27 @@ impl Sessions {
         let fd = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
         let name = Name::new(&request.name).ok_or(ENOENT)?;
         let _gate = self.gate.read();
-        let session = {
-            let mut table = self.incoming.lock();
-            let it = table.sessions.get_mut(&name).ok_or(ENOENT)?;
+        let session = self
+            .incoming
+            .lock()
+            .sessions
+            .get(&name)
+            .cloned()
+            .ok_or(ENOENT)?;
 
-            if mem::replace(&mut it.retrieved, true) {
-                return Err(EINVAL);
-            }
-            it.session.clone()
-        };
-        let undo = ScopeGuard::new(|| self.incoming.lock().set_retrieved(&name, false));
-        let file = SessionFile::new(session)?;
+        if session.state.xchg(true, Acquire) {
+            return Err(EINVAL);
+        }
+
+        let session = ScopeGuard::new_with_data(session, |session| {
+            session.state.store(false, Release);
+        });
+        let file = SessionFile::new(session.clone())?;
 
         request.fd = fd.reserved_fd() as i32;
         arg.respond(&request)?;
         file.install(fd);
-        undo.dismiss();
+        session.dismiss();
 
         Ok(())
     }

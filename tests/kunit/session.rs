@@ -254,7 +254,14 @@ pub(crate) fn incoming_session() -> Result<Arc<Session<Incoming>>> {
     let pages = &mut KVVec::new();
     let files = IncomingFiles::read(&sessions.registry, &Pages::chain(&[])?, &nothing, pages);
 
-    Session::new(sessions, name(b"kunit")?, 0, files.map_err(|_| EINVAL)?)
+    let retrieved = Atomic::new(true);
+
+    Session::new(
+        sessions,
+        name(b"kunit")?,
+        retrieved,
+        files.map_err(|_| EINVAL)?,
+    )
 }
 
 fn field(text: &[u8]) -> [u8; 64] {
@@ -300,18 +307,13 @@ fn finish(session: &Session<Incoming>, page: &UserPage, reserved: u32) -> Result
 
 impl OutgoingTable {
     fn get(&self, text: &[u8]) -> Result<Arc<Session<Outgoing>>> {
-        let name = name(text)?;
-        let mut sessions = self.by_number.values();
-
-        Ok(sessions.find(|it| it.name == name).ok_or(ENOENT)?.clone())
+        self.by_name.get(&name(text)?).cloned().ok_or(ENOENT)
     }
 }
 
 impl IncomingTable {
     fn get(&self, text: &[u8]) -> Result<Arc<Session<Incoming>>> {
-        let it = self.sessions.get(&name(text)?).ok_or(ENOENT)?;
-
-        Ok(it.session.clone())
+        self.sessions.get(&name(text)?).cloned().ok_or(ENOENT)
     }
 }
 
@@ -388,7 +390,7 @@ fn read(
     sessions: &'static Sessions,
     memory: &impl Memory,
     head: u64,
-) -> Result<(RBTree<Name, IncomingSession>, KVVec<u64>)> {
+) -> Result<(ByName<Incoming>, KVVec<u64>)> {
     let chain = Blocks::follow(memory, "luo_ser", "sessions_pa", head);
     let chain = chain.map_err(|reason| refuse(reason, None))?;
     let mut pages = KVVec::new();
