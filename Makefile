@@ -134,7 +134,7 @@ selftest: | deps
 endif
 
 kunit: $(tree)-rust/.built
-	@tools/kunit.sh $(tree) $(tree)-rust $(O)/kunit $(ARGS)
+	@tools/kunit.sh $(tree) $(tree)-rust $(O)/kunit '$(ARGS)'
 
 demo: $(tree)-rust/.built vm
 	@$(O)/cargo/release/luo-vm demo --kernel $(tree)-rust --guest $(guest) --out $(O)/demo
