@@ -39,8 +39,8 @@ kernel_crate() {
 	local command
 	command=$(sed -n 's/^savedcmd_[^ ]* := *//p' \
 		"$build/kernel/liveupdate/rust/.luo_core.o.cmd" | sed 's/ ;.*//')
-	command=$(sed -E -e "s| /usr/bin/rustc | $* |" \
-		-e 's/ --(emit|out-dir|remap-path-[a-z]+)[= ][^ ]*//g' \
+	command=$(sed -E -e 's/ --(emit|out-dir|remap-path-[a-z]+)[= ][^ ]*//g' \
+		-e "s| /usr/bin/rustc | $* |" \
 		-e "s| @./include/generated/rustc_cfg | @${cfg:-./include/generated/rustc_cfg} |" \
 		-e 's/\$\$/$/g; s/\\#/#/g' <<<"$command")
 	(cd "$build" && RUSTC_BOOTSTRAP=1 CLIPPY_CONF_DIR=${conf:-$tree} eval "$command")

@@ -749,8 +749,11 @@ mod suite {
         assert_eq!(result, Ok(()));
         let chain = Blocks::follow(&Preservations, "luo_ser", "sessions_pa", head);
         let chain = chain.map_err(|_| EINVAL)?;
-        let order = chain.iter(&Preservations).map(|record| record.name[0]);
-        assert!(order.eq(*b"zaby"));
+        let mut order = KVec::new();
+        for record in chain.iter(&Preservations) {
+            order.push(record.name[0], GFP_KERNEL)?;
+        }
+        assert_eq!(&order[..], b"zaby");
         Ok(())
     }
 
