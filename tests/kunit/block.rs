@@ -29,7 +29,7 @@ const COUNTS: [usize; 8] = [
 ];
 
 /// Pages that were "handed over", at addresses of their own choice.
-pub(crate) struct Pages(KVVec<KVBox<[u64; WORDS]>>);
+pub(crate) struct Pages(KVVec<KVVec<u64>>);
 
 impl Pages {
     /// One page a count, each a block linked to the next.
@@ -37,7 +37,7 @@ impl Pages {
         let mut pages = KVVec::new();
 
         for (index, &count) in counts.iter().enumerate() {
-            let mut page = KVBox::new([0; WORDS], GFP_KERNEL)?;
+            let mut page = KVVec::from_elem(0, WORDS, GFP_KERNEL)?;
 
             page[0] = if index + 1 < counts.len() {
                 Self::phys(index + 1)
