@@ -60,6 +60,9 @@ struct Machine {
     /// How long one machine may take
     #[arg(long, value_name = "SECONDS", default_value = "120")]
     timeout: u64,
+    /// Log which instructions in these ranges (QEMU's -dfilter) are executed, to NAME.trace
+    #[arg(long, value_name = "RANGES")]
+    trace: Option<String>,
 }
 
 impl Machine {
@@ -69,12 +72,16 @@ impl Machine {
 
     /// A machine that runs `program` and logs as `name`.
     fn vm(&self, program: &Path, name: &str) -> Vm {
-        Vm::new(&self.kernel, &self.guest, program, &self.log(name))
+        let vm = Vm::new(&self.kernel, &self.guest, program, &self.log(name))
             .next(self.next.as_ref().unwrap_or(&self.kernel))
             .memory(&self.memory)
             .params(&self.param)
             .accel(self.accel)
-            .timeout(Duration::from_secs(self.timeout))
+            .timeout(Duration::from_secs(self.timeout));
+        match &self.trace {
+            Some(ranges) => vm.trace(ranges, &self.out.join(name).with_extension("trace")),
+            None => vm,
+        }
     }
 }
 

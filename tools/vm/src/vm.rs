@@ -8,6 +8,7 @@ use crate::run::End;
 use crate::run::Run;
 use anyhow::Context;
 use anyhow::Result;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::BufRead;
 use std::io::BufReader;
@@ -53,6 +54,7 @@ pub struct Vm {
     accel: Accel,
     timeout: Duration,
     log: PathBuf,
+    qemu_args: Vec<OsString>,
 }
 
 impl Vm {
@@ -78,6 +80,7 @@ impl Vm {
             accel: Accel::Tcg,
             timeout: Duration::from_secs(120),
             log: log.to_owned(),
+            qemu_args: Vec::new(),
         }
     }
 
@@ -134,6 +137,16 @@ impl Vm {
         self
     }
 
+    /// Logs to `trace` the instructions of the kernel that come to be executed, of those in
+    /// `ranges`, as QEMU's `-dfilter` takes them: only known without KASLR, which is switched off.
+    pub fn trace(mut self, ranges: &str, trace: &Path) -> Self {
+        self.qemu_args = ["-d", "in_asm", "-dfilter", ranges, "-D"]
+            .map(OsString::from)
+            .into();
+        self.qemu_args.push(trace.into());
+        self.params(["nokaslr"])
+    }
+
     /// Runs the machine to its end, or to its timeout, and shows `watch` every line.
     pub fn run(&self, watch: impl FnMut(&Line)) -> Result<Run> {
         let scratch = tempfile::tempdir()?;
@@ -181,6 +194,7 @@ impl Vm {
             .arg("-initrd")
             .arg(initramfs)
             .args(["-append", &self.cmdline()])
+            .args(&self.qemu_args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log.try_clone()?)

@@ -42,6 +42,10 @@ use std::process::Command;
 use std::process::Stdio;
 use std::thread;
 
+/// A parameter for the code that decompresses the kernel; the kernel itself takes it for an
+/// argument of ours, before the others.
+const NO_KASLR: &str = "nokaslr";
+
 const MOUNTS: [(&str, &str); 7] = [
     ("devtmpfs", "/dev"),
     ("proc", "/proc"),
@@ -148,6 +152,7 @@ fn run_program(stage: u32) -> Result<i32> {
     let number = stage.to_string();
     let mut args = env::args()
         .skip(1)
+        .skip_while(|arg| arg == NO_KASLR)
         .map(|arg| if arg == STAGE { number.clone() } else { arg });
     let program = format!(
         "/bin/{}",
