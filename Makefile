@@ -51,7 +51,7 @@ export O LINUX KDIR LLVM BINDGEN
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test kernel headers kunit selftest lint install uninstall clean
+.PHONY: help demo test kernel headers kunit selftest coverage lint install uninstall clean
 .PHONY: deps vm FORCE
 
 help:
@@ -61,6 +61,7 @@ help:
 	@echo 'make headers              install its uapi headers: $(O)/headers/include'
 	@echo 'make kunit                run the KUnit suites in QEMU; ARGS= takes a filter'
 	@echo 'make selftest             run the selftests in QEMU, on both LUOs; IMPL= for one'
+	@echo 'make coverage             run KUnit and the selftests, and tell which lines they executed'
 	@echo 'make lint                 rustfmt, clippy, rustdoc, checkpatch, shellcheck'
 	@echo 'make install KDIR=...     put this LUO into a kernel tree'
 	@echo 'make uninstall KDIR=...   take it out again'
@@ -119,7 +120,7 @@ vm: | deps
 	@$(step) 'Building the VM harness' $(logs)/vm.log $(cargo) -p luo-vm
 	@$(step) 'Building the guest programs' $(logs)/guest.log \
 		env RUSTFLAGS='-C target-feature=+crt-static' $(cargo) \
-		--target x86_64-unknown-linux-gnu --workspace --exclude luo-vm
+		--target x86_64-unknown-linux-gnu --workspace --exclude luo-vm --exclude luo-coverage
 
 # On both LUOs, and what their callbacks did compared, unless one is asked for.
 both := selftest-rust selftest-c same-on-both
@@ -135,6 +136,21 @@ endif
 
 kunit: $(tree)-rust/.built
 	@tools/kunit.sh $(tree) $(tree)-rust $(O)/kunit '$(ARGS)'
+
+# The same kernel but for our crate, which has debug information, and code for
+# every line, as nothing is optimised away or merged.
+traced := $(tree)-rust-coverage
+$(traced)/.built: $(tree)-rust/.built
+	@[ -e $(@D) ] || { rm -rf $(@D).new && cp -a $(<D) $(@D).new && \
+		rm $(@D).new/.built && mv $(@D).new $(@D); }
+	@cp -p $(<D)/.config $(@D)
+	@$(step) 'Building Linux $(LINUX) for coverage' $(logs)/kernel-coverage.log \
+		$(kmake) O=$(@D) RUSTFLAGS_luo_core.o='-Copt-level=0 -Cdebuginfo=2' bzImage
+	@touch $@
+
+coverage: $(traced)/.built $(O)/kselftest/.built vm $(module)
+	@$(step) 'Building the coverage tool' $(logs)/coverage.log $(cargo) -p luo-coverage
+	@tools/coverage.sh $(tree) $(traced) $(O) $(module)
 
 demo: $(tree)-rust/.built vm
 	@$(O)/cargo/release/luo-vm demo --kernel $(tree)-rust --guest $(guest) --out $(O)/demo

@@ -1,0 +1,33 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs the KUnit suites and the selftests while QEMU logs what they execute of
+# the kernel crate, and reports its line coverage. There is no report unless
+# all tests pass.
+#
+# usage: coverage.sh TREE BUILD OUT MODULE
+
+set -euo pipefail
+
+repo=$(realpath "$(dirname "$0")/..")
+tree=$1
+build=$2
+cargo=$3/cargo
+kselftest=$3/kselftest
+module=$4
+out=$3/coverage
+
+rm -rf "$out"
+mkdir -p "$out"
+ranges=$("$cargo/release/luo-coverage" ranges "$build/vmlinux")
+
+KUNIT_KERNEL_ARGS=nokaslr \
+	KUNIT_QEMU_ARGS="-d in_asm -dfilter $ranges -D $out/kunit.trace" \
+	"$repo/tools/kunit.sh" "$tree" "$build" "$out"
+
+"$cargo/release/luo-vm" selftest --impl rust --kernel "$build" --trace "$ranges" \
+	--kselftest "$kselftest" --guest "$cargo/x86_64-unknown-linux-gnu/release" \
+	--module "$module" --out "$out"
+
+"$cargo/release/luo-coverage" report --source "$repo" --out "$out" "$build/vmlinux" "$out"/*.trace
+echo "lines that were not executed: $out/uncovered.txt; for genhtml: $out/lcov.info"
