@@ -269,7 +269,7 @@ impl ModuleRef {
     pub(crate) fn get(module: *mut bindings::module) -> Option<Self> {
         // SAFETY: This is the owner of a registered handler or FLB, or of an FLB whose caller is in
         // it: null, or a module that cannot go away before it has unregistered them.
-        unsafe { luo_module_get(module.cast()) }.then_some(Self(module))
+        unsafe { luo_module_get(module.cast()) }.then(|| Self(module))
     }
 }
 
