@@ -17,6 +17,9 @@ pub mod list_private;
 mod luo_file;
 mod luo_flb;
 mod luo_session;
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/mock.rs"]
+mod mock;
 mod sync;
 
 use abi::luo_v5;

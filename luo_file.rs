@@ -55,6 +55,10 @@ use kernel::sync::SpinLock;
 use kernel::types::Opaque;
 use pin_init::pin_init_array_from_fn;
 
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/file.rs"]
+mod tests;
+
 type Args = bindings::liveupdate_file_op_args;
 type Blocks = BlockSet<wire::File, { wire::FILES_PER_BLOCK }>;
 

@@ -54,6 +54,10 @@ use kernel::sync::Mutex;
 use kernel::types::Opaque;
 use pin_init::raw_init;
 
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/flb.rs"]
+mod tests;
+
 type Args = bindings::liveupdate_flb_op_args;
 
 /// Who needs an FLB.

@@ -1,0 +1,720 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A world for the KUnit suites: file handlers, FLBs and files of their own, whose callbacks are
+//! written down with what they were given, and fail when they are told to.
+//!
+//! A call is a word in the log:
+//!
+//! - `a.can_preserve(1)`: handler `a` was asked for file 1;
+//! - `a.freeze(1,101,0)`: any other callback of a handler, with the number of the file (`-` if it
+//!   was given none), the data, and the retrieve status. `preserve` makes the data 100 more than
+//!   the number of the file, and each `freeze` adds another 1000;
+//! - `x.preserve`: a callback of FLB `x`.
+//!
+//! A word ends in `!` if the callback was given something that no other callback gave out.
+
+use crate::abi::luo_v5 as wire;
+use crate::abi::put;
+use crate::block::ReadError;
+use crate::kho::tests::Preservations;
+use crate::list_private::EntryRef;
+use crate::luo_file::IncomingFiles;
+use crate::luo_file::OutgoingFiles;
+use crate::luo_file::Registry;
+use crate::luo_flb::Flb;
+use crate::luo_flb::HandedOver;
+use crate::luo_session::Handover;
+use crate::luo_session::Sessions;
+use core::fmt::Write;
+use core::ops::Range;
+use core::panic::Location;
+use core::ptr;
+use core::ptr::NonNull;
+use kernel::bindings;
+use kernel::error::from_err_ptr;
+use kernel::fmt;
+use kernel::fs::file::FileDescriptorReservation;
+use kernel::fs::File;
+use kernel::new_mutex;
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+use kernel::str::BStr;
+use kernel::sync::aref::ARef;
+use kernel::sync::Mutex;
+use kernel::types::Opaque;
+
+/// A handler, as [`Registry`] takes it.
+pub(crate) type HandlerPtr = NonNull<bindings::liveupdate_file_handler>;
+
+/// Fails, and says where, unless `ok`.
+#[track_caller]
+pub(crate) fn check(ok: bool) -> Result {
+    if ok {
+        return Ok(());
+    }
+
+    let at = Location::caller();
+    pr_err!("check failed at {}:{}\n", at.file(), at.line());
+    Err(EINVAL)
+}
+
+/// A call that is going to fail.
+struct Refusal {
+    call: &'static str,
+    /// After how many other calls of that name.
+    after: usize,
+    err: Error,
+}
+
+/// What the callbacks of a world share.
+struct Stage {
+    /// Filled within its capacity: callbacks must not allocate where allocations are made to fail.
+    calls: KVVec<u8>,
+    refusal: Option<Refusal>,
+    files: KVVec<(u64, ARef<File>)>,
+    /// How many files and FLBs are preserved.
+    preserved: isize,
+}
+
+impl Write for Stage {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        for &byte in text.as_bytes() {
+            self.calls
+                .push_within_capacity(byte)
+                .map_err(|_| core::fmt::Error)?;
+        }
+        Ok(())
+    }
+}
+
+impl Stage {
+    /// Writes down a call. Returns what it is to answer.
+    fn called(&mut self, call: fmt::Arguments<'_>) -> Result {
+        let start = self.calls.len();
+
+        // What finds no room is missed by `World::expect()`.
+        let _ = write!(self, "{call} ");
+
+        match &mut self.refusal {
+            Some(it) if self.calls[start..].starts_with(it.call.as_bytes()) => {
+                if it.after > 0 {
+                    it.after -= 1;
+                    return Ok(());
+                }
+                let err = it.err;
+                self.refusal = None;
+                Err(err)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The part of a mock that its callbacks use.
+struct Actor {
+    name: char,
+    stage: NonNull<Mutex<Stage>>,
+}
+
+impl Actor {
+    fn stage(&self) -> &Mutex<Stage> {
+        // SAFETY: The world has both, and drops the stage last.
+        unsafe { self.stage.as_ref() }
+    }
+
+    fn called(&self, call: fmt::Arguments<'_>) -> Result {
+        self.stage().lock().called(fmt!("{}.{}", self.name, call))
+    }
+}
+
+fn errno(result: Result) -> c_int {
+    result.map_or_else(|err| err.to_errno(), |()| 0)
+}
+
+/// A file handler. `raw` comes first: LUO passes its address to the callbacks.
+#[repr(C)]
+struct Handler {
+    raw: Opaque<bindings::liveupdate_file_handler>,
+    ops: bindings::liveupdate_file_ops,
+    actor: Actor,
+    /// The files that it can preserve.
+    files: Range<u64>,
+}
+
+/// The number of a mock file.
+fn number(file: *mut bindings::file) -> u64 {
+    // SAFETY: All files here were made by `World::file()`, which puts the number there for good.
+    unsafe { (*file).private_data }.addr() as u64
+}
+
+/// How many references there are to a file but those of its world: one in the table of file
+/// descriptors, and one in its [`Stage`].
+fn references(file: &File) -> i64 {
+    // SAFETY: Nobody changes it at this time, as all who do are called by the current thread. The
+    // first reference is counted as 0.
+    unsafe { (*file.as_ptr()).f_ref.refcnt.counter - 1 }
+}
+
+impl Handler {
+    const OPS: bindings::liveupdate_file_ops = bindings::liveupdate_file_ops {
+        can_preserve: Some(Self::can_preserve),
+        preserve: Some(Self::preserve),
+        unpreserve: Some(Self::unpreserve),
+        freeze: Some(Self::freeze),
+        unfreeze: Some(Self::unfreeze),
+        retrieve: Some(Self::retrieve),
+        can_finish: Some(Self::can_finish),
+        finish: Some(Self::finish),
+        get_id: Some(Self::get_id),
+        owner: ptr::null_mut(),
+    };
+
+    /// # Safety
+    ///
+    /// `raw` has to be that of a mock.
+    unsafe fn of<'a>(raw: *mut bindings::liveupdate_file_handler) -> &'a Self {
+        // SAFETY: It is the first field of a `Handler`, which lives longer than it is registered or
+        // pinned.
+        unsafe { &*raw.cast() }
+    }
+
+    /// Writes down a callback that takes `args`; `private` is what it has to find there.
+    fn called(
+        what: &str,
+        args: &bindings::liveupdate_file_op_args,
+        private: impl FnOnce(u64) -> u64,
+    ) -> Result {
+        let data = args.serialized_data;
+        let status = args.retrieve_status;
+        let odd = if args.private_data.addr() as u64 == private(data % 100) {
+            ""
+        } else {
+            "!"
+        };
+        // SAFETY: LUO calls this for one of these handlers.
+        let actor = &unsafe { Self::of(args.handler) }.actor;
+
+        if args.file.is_null() {
+            actor.called(fmt!("{what}(-,{data},{status}){odd}"))
+        } else {
+            let number = number(args.file);
+
+            actor.called(fmt!("{what}({number},{data},{status}){odd}"))
+        }
+    }
+
+    fn preserved(args: &bindings::liveupdate_file_op_args, change: isize) {
+        // SAFETY: As in `called()`.
+        unsafe { Self::of(args.handler) }
+            .actor
+            .stage()
+            .lock()
+            .preserved += change;
+    }
+
+    extern "C" fn can_preserve(
+        raw: *mut bindings::liveupdate_file_handler,
+        file: *mut bindings::file,
+    ) -> bool {
+        // SAFETY: LUO calls this for one of these handlers.
+        let this = unsafe { Self::of(raw) };
+        let number = number(file);
+
+        this.actor.called(fmt!("can_preserve({number})")).is_ok() && this.files.contains(&number)
+    }
+
+    extern "C" fn get_id(file: *mut bindings::file) -> c_ulong {
+        // Files 1 and 101 have the same.
+        (number(file) % 100) as c_ulong
+    }
+
+    extern "C" fn preserve(args: *mut bindings::liveupdate_file_op_args) -> c_int {
+        // SAFETY: LUO lends it for the time of the call.
+        let args = unsafe { &mut *args };
+        let answer = Self::called("preserve", args, |_| 0);
+
+        if answer.is_ok() {
+            let number = number(args.file);
+
+            Self::preserved(args, 1);
+            args.serialized_data = 100 + number;
+            args.private_data = ptr::without_provenance_mut(200 + (number % 100) as usize);
+        }
+        errno(answer)
+    }
+
+    extern "C" fn unpreserve(args: *mut bindings::liveupdate_file_op_args) {
+        // SAFETY: LUO lends it for the time of the call.
+        let args = unsafe { &*args };
+
+        let _ = Self::called("unpreserve", args, |id| 200 + id);
+        Self::preserved(args, -1);
+    }
+
+    extern "C" fn freeze(args: *mut bindings::liveupdate_file_op_args) -> c_int {
+        // SAFETY: LUO lends it for the time of the call.
+        let args = unsafe { &mut *args };
+        let answer = Self::called("freeze", args, |id| 200 + id);
+
+        // That is for nobody to see if this fails.
+        args.serialized_data += 1000;
+        errno(answer)
+    }
+
+    extern "C" fn unfreeze(args: *mut bindings::liveupdate_file_op_args) {
+        // SAFETY: LUO lends it for the time of the call.
+        let _ = Self::called("unfreeze", unsafe { &*args }, |id| 200 + id);
+    }
+
+    extern "C" fn retrieve(args: *mut bindings::liveupdate_file_op_args) -> c_int {
+        // SAFETY: LUO lends it for the time of the call.
+        let args = unsafe { &mut *args };
+        let answer = Self::called("retrieve", args, |_| 0);
+
+        if answer.is_ok() {
+            // SAFETY: As in `called()`.
+            let stage = unsafe { Self::of(args.handler) }.actor.stage().lock();
+            let wanted = args.serialized_data % 1000 - 100;
+
+            if let Some((_, file)) = stage.files.iter().find(|(number, _)| *number == wanted) {
+                args.file = ARef::into_raw(file.clone()).as_ptr().cast();
+            }
+        }
+        errno(answer)
+    }
+
+    extern "C" fn can_finish(args: *mut bindings::liveupdate_file_op_args) -> bool {
+        // SAFETY: LUO lends it for the time of the call.
+        Self::called("can_finish", unsafe { &*args }, |_| 0).is_ok()
+    }
+
+    extern "C" fn finish(args: *mut bindings::liveupdate_file_op_args) {
+        // SAFETY: LUO lends it for the time of the call.
+        let _ = Self::called("finish", unsafe { &*args }, |_| 0);
+    }
+}
+
+/// An FLB. `raw` comes first: LUO passes its address to the callbacks.
+#[repr(C)]
+struct MockFlb {
+    raw: Opaque<bindings::liveupdate_flb>,
+    ops: bindings::liveupdate_flb_ops,
+    actor: Actor,
+}
+
+/// What FLB `name` hands over.
+pub(crate) fn flb_data(name: char) -> u64 {
+    1000 + name as u64
+}
+
+/// The object of FLB `name` when it is preserved; `-` has none.
+pub(crate) fn outgoing_obj(name: char) -> *mut c_void {
+    match name {
+        '-' => ptr::null_mut(),
+        _ => ptr::without_provenance_mut(2000 + name as usize),
+    }
+}
+
+/// The object of FLB `name` when it is retrieved.
+pub(crate) fn incoming_obj(name: char) -> *mut c_void {
+    ptr::without_provenance_mut(3000 + name as usize)
+}
+
+impl MockFlb {
+    const OPS: bindings::liveupdate_flb_ops = bindings::liveupdate_flb_ops {
+        preserve: Some(Self::preserve),
+        unpreserve: Some(Self::unpreserve),
+        retrieve: Some(Self::retrieve),
+        finish: Some(Self::finish),
+        owner: ptr::null_mut(),
+    };
+
+    /// Writes down a callback; whether `expected` is true of the name, the data and the object.
+    fn called(
+        what: &str,
+        args: &bindings::liveupdate_flb_op_args,
+        expected: impl FnOnce(char, u64, *mut c_void) -> bool,
+    ) -> (&'static Self, Result) {
+        // SAFETY: LUO calls this for one of these FLBs, which lives longer than it is registered or
+        // pinned.
+        let this = unsafe { &*args.flb.cast::<Self>() };
+        let odd = if expected(this.actor.name, args.data, args.obj) {
+            ""
+        } else {
+            "!"
+        };
+
+        (this, this.actor.called(fmt!("{what}{odd}")))
+    }
+
+    extern "C" fn preserve(args: *mut bindings::liveupdate_flb_op_args) -> c_int {
+        // SAFETY: LUO lends it for the time of the call.
+        let args = unsafe { &mut *args };
+        let (this, answer) =
+            Self::called("preserve", args, |_, data, obj| data == 0 && obj.is_null());
+
+        if answer.is_ok() {
+            this.actor.stage().lock().preserved += 1;
+            args.data = flb_data(this.actor.name);
+            args.obj = outgoing_obj(this.actor.name);
+        }
+        errno(answer)
+    }
+
+    extern "C" fn unpreserve(args: *mut bindings::liveupdate_flb_op_args) {
+        // SAFETY: LUO lends it for the time of the call.
+        let args = unsafe { &*args };
+        let (this, _) = Self::called("unpreserve", args, |name, data, obj| {
+            data == flb_data(name) && obj == outgoing_obj(name)
+        });
+
+        this.actor.stage().lock().preserved -= 1;
+    }
+
+    extern "C" fn retrieve(args: *mut bindings::liveupdate_flb_op_args) -> c_int {
+        // SAFETY: LUO lends it for the time of the call.
+        let args = unsafe { &mut *args };
+        let (this, answer) = Self::called("retrieve", args, |name, data, obj| {
+            data == flb_data(name) && obj.is_null()
+        });
+
+        if answer.is_ok() {
+            args.obj = incoming_obj(this.actor.name);
+        }
+        errno(answer)
+    }
+
+    extern "C" fn finish(args: *mut bindings::liveupdate_flb_op_args) {
+        // SAFETY: LUO lends it for the time of the call.
+        let args = unsafe { &*args };
+        let _ = Self::called("finish", args, |name, _, obj| obj == incoming_obj(name));
+    }
+}
+
+/// A module that nothing was loaded from.
+struct Module(KBox<Opaque<bindings::module>>);
+
+impl Module {
+    fn new() -> Result<Self> {
+        let module = KBox::init(
+            pin_init::init_zeroed::<Opaque<bindings::module>>(),
+            GFP_KERNEL,
+        )?;
+
+        // SAFETY: The module is ours alone. Of what it was loaded, it has one reference.
+        #[cfg(CONFIG_MODULE_UNLOAD)]
+        unsafe {
+            (*module.get()).refcnt.counter = 1
+        };
+        Ok(Self(module))
+    }
+
+    /// The references but its own.
+    fn references(&self) -> c_int {
+        // SAFETY: Nobody changes it at this time, as all who do are called by the current thread.
+        #[cfg(CONFIG_MODULE_UNLOAD)]
+        return unsafe { (*self.0.get()).refcnt.counter } - 1;
+        #[cfg(not(CONFIG_MODULE_UNLOAD))]
+        0
+    }
+}
+
+/// A LUO of a test's own, with handlers, FLBs and files.
+///
+/// What is made of it has to be dropped before it.
+pub(crate) struct World {
+    sessions: Pin<KBox<Sessions>>,
+    handlers: KVec<KBox<Opaque<Handler>>>,
+    flbs: KVec<KBox<Opaque<MockFlb>>>,
+    fds: KVVec<u32>,
+    module: Module,
+    stage: Pin<KBox<Mutex<Stage>>>,
+}
+
+impl World {
+    /// One to which nothing was handed over.
+    pub(crate) fn new() -> Result<Self> {
+        Self::with(HandedOver::nothing())
+    }
+
+    /// One to which FLBs were handed over.
+    pub(crate) fn with(flbs: HandedOver) -> Result<Self> {
+        let stage = Stage {
+            calls: KVVec::with_capacity(16 * PAGE_SIZE, GFP_KERNEL)?,
+            refusal: None,
+            files: KVVec::new(),
+            preserved: 0,
+        };
+
+        Ok(Self {
+            sessions: KBox::pin_init(Sessions::new(Handover::Restored, flbs), GFP_KERNEL)?,
+            handlers: KVec::new(),
+            flbs: KVec::new(),
+            fds: KVVec::new(),
+            module: Module::new()?,
+            stage: KBox::pin_init(new_mutex!(stage, "luo_kunit_stage"), GFP_KERNEL)?,
+        })
+    }
+
+    /// Its sessions.
+    pub(crate) fn sessions(&self) -> &'static Sessions {
+        let sessions: *const Sessions = &*self.sessions;
+
+        // SAFETY: It is pinned, and lives longer than what is made of it.
+        unsafe { &*sessions }
+    }
+
+    /// Its registry.
+    pub(crate) fn registry(&self) -> &'static Registry {
+        &self.sessions().registry
+    }
+
+    fn actor(&self, name: char) -> Actor {
+        Actor {
+            name,
+            stage: NonNull::from(&*self.stage),
+        }
+    }
+
+    /// Makes a handler that can preserve `files`. It may be changed as long as it is not
+    /// registered.
+    pub(crate) fn handler(&mut self, name: char, files: Range<u64>) -> Result<HandlerPtr> {
+        let mut compatible = [0; 48];
+        put(&mut compatible, &[name as u8]);
+
+        let handler = KBox::new(
+            Opaque::new(Handler {
+                raw: Opaque::new(bindings::liveupdate_file_handler {
+                    compatible,
+                    ..pin_init::zeroed()
+                }),
+                ops: bindings::liveupdate_file_ops {
+                    owner: self.module.0.get(),
+                    ..Handler::OPS
+                },
+                actor: self.actor(name),
+                files,
+            }),
+            GFP_KERNEL,
+        )?;
+        let it = handler.get();
+
+        // SAFETY: It is ours alone.
+        unsafe { (*(*it).raw.get()).ops = &raw const (*it).ops };
+        self.handlers.push(handler, GFP_KERNEL)?;
+        NonNull::new(it.cast()).ok_or(EINVAL)
+    }
+
+    /// Changes the callbacks of a handler that is not registered.
+    pub(crate) fn edit(
+        &mut self,
+        handler: HandlerPtr,
+        edit: impl FnOnce(&mut bindings::liveupdate_file_ops),
+    ) {
+        // SAFETY: It is one of these handlers, and nobody else uses it.
+        edit(unsafe { &mut (*handler.as_ptr().cast::<Handler>()).ops });
+    }
+
+    /// Registers a handler.
+    pub(crate) fn register(&self, handler: HandlerPtr) -> Result {
+        // SAFETY: It stays as it is until the world ends.
+        unsafe { self.registry().register(handler) }
+    }
+
+    /// Makes a handler, and registers it.
+    pub(crate) fn registered(&mut self, name: char, files: Range<u64>) -> Result<HandlerPtr> {
+        let handler = self.handler(name, files)?;
+
+        self.register(handler)?;
+        Ok(handler)
+    }
+
+    /// Makes an FLB whose callbacks were changed by `edit`.
+    pub(crate) fn edited_flb(
+        &mut self,
+        name: char,
+        edit: impl FnOnce(&mut bindings::liveupdate_flb_ops),
+    ) -> Result<EntryRef<Flb>> {
+        let mut compatible = [0; 48];
+        if name != '\0' {
+            put(&mut compatible, b"flb ");
+            compatible[4] = name as u8;
+        }
+
+        let flb = KBox::new(
+            Opaque::new(MockFlb {
+                raw: Opaque::new(bindings::liveupdate_flb {
+                    compatible,
+                    ..pin_init::zeroed()
+                }),
+                ops: bindings::liveupdate_flb_ops {
+                    owner: self.module.0.get(),
+                    ..MockFlb::OPS
+                },
+                actor: self.actor(name),
+            }),
+            GFP_KERNEL,
+        )?;
+        let it = flb.get();
+
+        // SAFETY: It is ours alone.
+        unsafe {
+            (*(*it).raw.get()).ops = &raw const (*it).ops;
+            edit(&mut (*it).ops);
+        }
+        self.flbs.push(flb, GFP_KERNEL)?;
+        // SAFETY: Its private part is zeroed, and it stays until the world ends.
+        Ok(unsafe { Flb::new(self.registry(), NonNull::new(it.cast()).ok_or(EINVAL)?) })
+    }
+
+    /// Makes an FLB.
+    pub(crate) fn flb(&mut self, name: char) -> Result<EntryRef<Flb>> {
+        self.edited_flb(name, |_| {})
+    }
+
+    /// Makes FLBs, one for each character of `names`, for the files of `handler`.
+    pub(crate) fn flbs(&mut self, handler: HandlerPtr, names: &str) -> Result {
+        for name in names.chars() {
+            let flb = self.flb(name)?;
+
+            self.registry().register_flb(handler, flb)?;
+        }
+        Ok(())
+    }
+
+    /// Opens a file. Returns its file descriptor.
+    pub(crate) fn file(&mut self, number: u64) -> Result<i32> {
+        const FOPS: &bindings::file_operations = &pin_init::zeroed();
+
+        let fd = FileDescriptorReservation::get_unused_fd_flags(0)?;
+        // SAFETY: The name and the file operations are static, and the private data is a number.
+        let file = from_err_ptr(unsafe {
+            bindings::anon_inode_getfile(
+                c"[luo_kunit]".as_char_ptr(),
+                FOPS,
+                ptr::without_provenance_mut(number as usize),
+                0,
+            )
+        })?;
+        // SAFETY: The file is new, and its reference ours.
+        let file = unsafe { ARef::from_raw(NonNull::new(file).ok_or(EINVAL)?.cast()) };
+
+        self.fds.push(fd.reserved_fd(), GFP_KERNEL)?;
+        self.stage
+            .lock()
+            .files
+            .push((number, ARef::clone(&file)), GFP_KERNEL)?;
+
+        let number = fd.reserved_fd() as i32;
+        fd.fd_install(file);
+        Ok(number)
+    }
+
+    /// Opens the files of `numbers` and preserves them, each under its number.
+    pub(crate) fn preserved(&mut self, numbers: Range<u64>) -> Result<OutgoingFiles> {
+        let mut files = OutgoingFiles::default();
+
+        for number in numbers {
+            let fd = self.file(number)?;
+
+            files.preserve(self.registry(), number, fd)?;
+        }
+        Ok(files)
+    }
+
+    /// Reads back what this kernel has written, into this world. Returns the number of blocks too.
+    pub(crate) fn read(&self, set: &wire::FileSet) -> Result<(IncomingFiles, usize), ReadError> {
+        let mut pages = KVVec::new();
+        let files = IncomingFiles::read(self.registry(), &Preservations, set, &mut pages)?;
+
+        Ok((files, pages.len()))
+    }
+
+    /// The call that is going to fail: the one after `after` others that begin like it.
+    pub(crate) fn refuse(&self, call: &'static str, after: usize, err: Error) {
+        self.stage.lock().refusal = Some(Refusal { call, after, err });
+    }
+
+    /// Forgets the calls that were made.
+    pub(crate) fn forget(&self) {
+        self.stage.lock().calls.clear();
+    }
+
+    /// Fails unless exactly these calls were made since the last time, in this order.
+    #[track_caller]
+    pub(crate) fn expect(&self, calls: &str) -> Result {
+        let mut stage = self.stage.lock();
+        let found = stage.calls.trim_ascii();
+        let same = found == calls.as_bytes();
+
+        if !same {
+            pr_err!("expected '{calls}'\n");
+            pr_err!("found    '{}'\n", BStr::from_bytes(found));
+        }
+        stage.calls.clear();
+        check(same)
+    }
+
+    /// How many files and FLBs are preserved.
+    pub(crate) fn count_preserved(&self) -> isize {
+        self.stage.lock().preserved
+    }
+
+    /// How many references to the module are held.
+    pub(crate) fn pins(&self) -> c_int {
+        self.module.references()
+    }
+
+    /// The module begins to go, or is back.
+    pub(crate) fn going(&self, going: bool) {
+        let state = if going {
+            bindings::module_state_MODULE_STATE_GOING
+        } else {
+            bindings::module_state_MODULE_STATE_LIVE
+        };
+
+        // SAFETY: Nobody reads it at this time, as all who do are called by the current thread.
+        unsafe { (*self.module.0.get()).state = state };
+    }
+
+    /// How many references there are to a file but those of this world.
+    pub(crate) fn references(&self, number: u64) -> Result<i64> {
+        let stage = self.stage.lock();
+        let mut files = stage.files.iter();
+        let (_, file) = files.find(|(it, _)| *it == number).ok_or(ENOENT)?;
+
+        Ok(references(file))
+    }
+
+    /// Fails if anything is held: a preserved file or FLB, the module, or a file.
+    #[track_caller]
+    pub(crate) fn settled(&self) -> Result {
+        check(self.count_preserved() == 0)?;
+        check(self.pins() == 0)?;
+
+        let stage = self.stage.lock();
+        for (_, file) in &stage.files {
+            check(references(file) == 0)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for handler in &self.handlers {
+            if let Some(handler) = NonNull::new(handler.get()) {
+                self.registry().unregister(handler.cast());
+            }
+        }
+        for &fd in &self.fds {
+            // SAFETY: The descriptor is ours.
+            unsafe { bindings::close_fd(fd) };
+        }
+    }
+}
+
+/// The `struct file` that LUO returned is this one.
+pub(crate) fn number_of(file: &File) -> u64 {
+    number(file.as_ptr())
+}
