@@ -12,6 +12,9 @@
 mod abi;
 mod block;
 mod c_api;
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST_FAULTS)]
+#[path = "tests/kunit/fault.rs"]
+mod fault;
 mod kho;
 pub mod list_private;
 mod luo_file;

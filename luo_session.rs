@@ -74,6 +74,10 @@ use zerocopy_derive::Immutable;
 #[path = "tests/kunit/session.rs"]
 pub(crate) mod tests;
 
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST_FAULTS)]
+#[path = "tests/kunit/alloc.rs"]
+mod alloc_tests;
+
 /// The sessions that the previous kernel handed over, as they stand in its memory.
 pub(crate) type Blocks = Chain<wire::Session, { wire::SESSIONS_PER_BLOCK }>;
 

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Operations that run out of memory, at each of their allocations: they say so, leave nothing
+//! behind, and can be repeated.
+
+use super::*;
+use crate::fault::at_each_allocation;
+use crate::kho::tests::Preservations;
+use crate::luo_flb;
+use crate::mock::check;
+use crate::mock::World;
+
+/// A session's name.
+fn name(number: u8) -> Result<Name> {
+    let mut field = [0; uapi::NAME_LENGTH];
+
+    field[..2].copy_from_slice(&[b'n', b'0' + number]);
+    Name::new(&field).ok_or(EINVAL)
+}
+
+/// Fails unless this is a success, or `ENOMEM`.
+fn check_errno<T>(result: &Result<T>) -> Result {
+    check(!result.as_ref().is_err_and(|&err| err != ENOMEM))
+}
+
+/// Preserves file `count` when `count` files are preserved already, with FLBs that are preserved
+/// with them or with this one.
+fn preserve(count: u64, flbs: &str) -> Result {
+    at_each_allocation(
+        "preserve",
+        || {
+            let mut world = World::new()?;
+            let handler = world.registered('a', 0..1000)?;
+            let files = world.preserved(0..count)?;
+
+            world.flbs(handler, flbs)?;
+            let fd = world.file(count)?;
+            Ok((world, files, fd))
+        },
+        |(world, files, fd)| files.preserve(world.registry(), count, *fd),
+        |(world, mut files, fd), result| {
+            let registry = world.registry();
+            let before = count as isize;
+            let after = before + 1 + flbs.len() as isize;
+
+            check_errno(&result)?;
+            if result.is_err() {
+                check(world.count_preserved() == before)?;
+                check(world.references(count)? == 0)?;
+
+                // No block is left over, either.
+                let set = files.freeze()?;
+                let (incoming, blocks) = world.read(&set).map_err(|_| EIO)?;
+                check(blocks == before.unsigned_abs().div_ceil(wire::FILES_PER_BLOCK))?;
+                drop(incoming);
+                files.unfreeze();
+
+                files.preserve(registry, count, fd)?;
+            }
+            check(world.count_preserved() == after)?;
+
+            drop(files);
+            world.settled()
+        },
+    )
+}
+
+/// Adds a session when there are `count`.
+fn add_session(count: u8) -> Result {
+    at_each_allocation(
+        "create a session",
+        || {
+            let world = World::new()?;
+
+            for number in 0..count {
+                let sessions = world.sessions();
+
+                sessions.outgoing.lock().add(sessions, name(number)?)?;
+            }
+            Ok(world)
+        },
+        |world| {
+            let sessions = world.sessions();
+            let mut table = sessions.outgoing.lock();
+
+            table.add(sessions, name(count)?)
+        },
+        |world, result| {
+            let sessions = world.sessions();
+            let mut table = sessions.outgoing.lock();
+            let count = usize::from(count);
+            let entry = wire::Session {
+                name: [0; uapi::NAME_LENGTH],
+                file_set: wire::FileSet { files: 0, count: 0 },
+            };
+
+            check_errno(&result)?;
+            let session = match result {
+                Ok(session) => session,
+                Err(_) => {
+                    let room = count.next_multiple_of(wire::SESSIONS_PER_BLOCK);
+
+                    check(table.count == count)?;
+                    check(table.blocks.write(room, entry).is_err())?;
+                    table.add(sessions, name(count as u8)?)?
+                }
+            };
+            check(table.count == count + 1)?;
+
+            table.remove(&session);
+            check(table.count == count)
+        },
+    )
+}
+
+#[kunit_tests(luo_alloc)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn create_session() -> Result {
+        add_session(0)?;
+        add_session(1)?;
+        add_session(wire::SESSIONS_PER_BLOCK as u8)
+    }
+
+    #[test]
+    fn preserve_a_file() -> Result {
+        preserve(0, "")?;
+        preserve(1, "")?;
+        preserve(wire::FILES_PER_BLOCK as u64, "")
+    }
+
+    #[test]
+    fn preserve_a_file_with_flbs() -> Result {
+        preserve(0, "xyz")?;
+        preserve(1, "xyz")?;
+        preserve(wire::FILES_PER_BLOCK as u64, "xyz")
+    }
+
+    #[test]
+    fn read_files() -> Result {
+        let mut this = World::new()?;
+        let handler = this.handler('a', 0..1000)?;
+        this.edit(handler, |ops| ops.get_id = None);
+        this.register(handler)?;
+        let mut files = this.preserved(0..wire::FILES_PER_BLOCK as u64 + 1)?;
+        let set = files.freeze()?;
+        let mut next = World::new()?;
+        next.registered('a', 0..0)?;
+
+        at_each_allocation(
+            "read files",
+            || Ok(()),
+            |()| next.read(&set),
+            |(), result| {
+                let enomem = matches!(result, Err(ReadError::Kernel(ENOMEM)));
+
+                check(enomem || result.is_ok_and(|(_, blocks)| blocks == 2))?;
+                next.settled()
+            },
+        )
+    }
+
+    #[test]
+    fn retrieve_a_file() -> Result {
+        at_each_allocation(
+            "retrieve a file",
+            || {
+                let mut this = World::new()?;
+                let mut next = World::new()?;
+                this.registered('a', 0..1000)?;
+                next.registered('a', 0..1000)?;
+                next.file(1)?;
+                let mut files = this.preserved(1..2)?;
+                let (incoming, _) = next.read(&files.freeze()?).map_err(|_| EIO)?;
+                Ok((next, incoming))
+            },
+            |(next, files)| files.retrieve(next.registry(), 1),
+            |(next, mut files), result| {
+                check_errno(&result)?;
+                if result.is_err() {
+                    // It is not remembered as the handler's refusal.
+                    next.expect("")?;
+                    files.retrieve(next.registry(), 1)?;
+                }
+                next.expect("a.retrieve(-,1101,0)")?;
+                drop(result);
+                files.finish(next.registry())?;
+                next.settled()
+            },
+        )
+    }
+
+    #[test]
+    fn register_an_flb() -> Result {
+        at_each_allocation(
+            "register an FLB",
+            || {
+                let mut world = World::new()?;
+                let handler = world.registered('a', 0..1000)?;
+                let flb = world.flb('x')?;
+                let same_name = world.flb('x')?;
+                Ok((world, handler, flb, same_name))
+            },
+            |(world, handler, flb, _)| world.registry().register_flb(*handler, flb.clone()),
+            |(mut world, handler, flb, same_name), result| {
+                let registry = world.registry();
+
+                check_errno(&result)?;
+                if result.is_err() {
+                    check(registry.unregister_flb(handler, &flb) == Err(ENOENT))?;
+                    // Its name is free.
+                    registry.register_flb(handler, same_name.clone())?;
+                    registry.unregister_flb(handler, &same_name)?;
+                    registry.register_flb(handler, flb.clone())?;
+                }
+                check(registry.register_flb(handler, flb.clone()) == Err(EEXIST))?;
+                drop(world.preserved(1..2)?);
+                world.expect(
+                    "a.can_preserve(1) x.preserve a.preserve(1,0,0) \
+                     a.unpreserve(1,101,0) x.unpreserve",
+                )?;
+
+                // It is there once, and not left over.
+                registry.unregister_flb(handler, &flb)?;
+                registry.register_flb(handler, same_name)?;
+                world.settled()
+            },
+        )
+    }
+
+    #[test]
+    fn read_flbs() -> Result {
+        let mut world = World::new()?;
+        let handler = world.registered('a', 0..1000)?;
+        world.flbs(handler, "xyz")?;
+        let files = world.preserved(1..2)?;
+        let mut page: Preserved<wire::FlbPage> = Preserved::new()?;
+        page.header.pgcnt = 1;
+        world.registry().serialize_flbs(&mut page);
+
+        at_each_allocation(
+            "read FLBs",
+            || Ok(()),
+            |()| luo_flb::read(&Preservations, page.phys()),
+            |(), result| check(matches!(result, Ok(_) | Err(ReadError::Kernel(ENOMEM)))),
+        )?;
+        drop(files);
+        Ok(())
+    }
+
+    #[test]
+    fn restore_sessions() -> Result {
+        let mut this = World::new()?;
+        let handler = this.handler('a', 0..1000)?;
+        this.edit(handler, |ops| ops.get_id = None);
+        this.register(handler)?;
+        let mut blocks = BlockSet::<wire::Session, { wire::SESSIONS_PER_BLOCK }>::new();
+        let mut files = KVec::new();
+        let mut next = World::new()?;
+        next.registered('a', 0..0)?;
+
+        blocks.reserve(3)?;
+        for number in 0..3 {
+            let mut preserved = this.preserved(3 * number..3 * number + 3)?;
+            let entry = wire::Session {
+                name: name(number as u8)?.to_field(),
+                file_set: preserved.freeze()?,
+            };
+
+            blocks.write(number as usize, entry)?;
+            files.push(preserved, GFP_KERNEL)?;
+        }
+
+        at_each_allocation(
+            "restore sessions",
+            || Ok(()),
+            |()| {
+                let chain = Blocks::follow(&Preservations, "luo_ser", "sessions_pa", blocks.head());
+                let chain = chain.map_err(|reason| refuse(reason, None))?;
+                let mut pages = KVVec::new();
+                let table =
+                    IncomingTable::read(next.sessions(), &Preservations, &chain, &mut pages)?;
+
+                Ok::<_, Error>((table, pages))
+            },
+            |(), result| {
+                match result {
+                    Ok((table, pages)) => {
+                        check(table.iter().count() == 3)?;
+                        check(pages.len() == 4)?;
+                    }
+                    // For good, and userspace is told that.
+                    Err(err) => check(err == EIO)?,
+                }
+                next.settled()
+            },
+        )
+    }
+}
