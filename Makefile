@@ -51,7 +51,7 @@ export O LINUX KDIR LLVM BINDGEN
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test kernel headers kunit selftest coverage lint install uninstall clean
+.PHONY: help demo test kernel headers kunit selftest bench coverage lint install uninstall clean
 .PHONY: deps vm FORCE
 
 help:
@@ -61,6 +61,7 @@ help:
 	@echo 'make headers              install its uapi headers: $(O)/headers/include'
 	@echo 'make kunit                run the KUnit suites in QEMU; ARGS= takes a filter'
 	@echo 'make selftest             run the selftests in QEMU, on both LUOs; IMPL= for one'
+	@echo 'make bench                count what C and Rust cost, side by side; N= takes a list'
 	@echo 'make coverage             run KUnit and the selftests, and tell which lines they executed'
 	@echo 'make lint                 rustfmt, clippy, rustdoc, checkpatch, shellcheck'
 	@echo 'make install KDIR=...     put this LUO into a kernel tree'
@@ -154,6 +155,10 @@ coverage: $(traced)/.built $(O)/kselftest/.built vm $(module)
 
 demo: $(tree)-rust/.built vm
 	@$(O)/cargo/release/luo-vm demo --kernel $(tree)-rust --guest $(guest) --out $(O)/demo
+
+bench: $(tree)-rust/.built $(tree)-c/.built vm
+	@$(O)/cargo/release/luo-vm bench --c $(tree)-c --rust $(tree)-rust --guest $(guest) \
+		--out $(O)/bench $(addprefix -n ,$(N)) $(ARGS)
 
 lint: $(tree)-rust/.built
 	@tools/lint.sh $(tree) $(tree)-rust $(O)

@@ -55,6 +55,13 @@ pub enum Report {
     Rebooting,
     /// The first descriptor was retrieved.
     Retrieved,
+    /// A benchmark's result.
+    Measured {
+        /// What was measured.
+        what: String,
+        /// In what unit, both sides know.
+        value: f64,
+    },
 }
 
 /// A preserved file, as read from its start to its end.

@@ -26,6 +26,8 @@ pub struct Line {
     /// When it arrived, from the start of the machine: the guest's own clock
     /// starts anew with each kernel.
     pub at: Duration,
+    /// When it was said, by the guest's own clock, where the kernel tells (`printk.time=1`).
+    pub said: Option<Duration>,
     /// What it says, without its end and without the kernel's timestamp.
     pub text: String,
 }
@@ -33,11 +35,16 @@ pub struct Line {
 impl Line {
     pub(crate) fn new(at: Duration, bytes: &[u8]) -> Self {
         static TIMESTAMP: LazyLock<Regex> =
-            LazyLock::new(|| Regex::new(r"^\[ *\d+\.\d+\](\[[^]]*\])? ").expect("a constant"));
+            LazyLock::new(|| Regex::new(r"^\[ *(\d+\.\d+)\](\[[^]]*\])? ").expect("a constant"));
 
         let text = String::from_utf8_lossy(bytes.trim_ascii_end());
+        let said = TIMESTAMP
+            .captures(&text)
+            .and_then(|stamp| stamp[1].parse().ok())
+            .map(Duration::from_secs_f64);
         Self {
             at,
+            said,
             text: TIMESTAMP.replace(&text, "").into_owned(),
         }
     }

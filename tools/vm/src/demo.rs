@@ -123,7 +123,7 @@ impl Story {
                     gap.as_secs_f64()
                 ))
             }
-            Report::Ended { .. } | Report::Failed { .. } => None,
+            Report::Ended { .. } | Report::Failed { .. } | Report::Measured { .. } => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 //! Live updates in QEMU, to test a kernel or to show one.
 
+mod bench;
 mod compare;
 mod demo;
 mod selftest;
@@ -31,6 +32,8 @@ enum Command {
     Compare(compare::Compare),
     /// Carry memory across one live update, and tell the story
     Demo(demo::Demo),
+    /// Count what the C and the Rust LUO cost, side by side
+    Bench(bench::Bench),
 }
 
 /// What every machine needs.
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Command::Selftest(selftest) => selftest.run(),
         Command::Compare(compare) => compare.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Bench(bench) => bench.run(),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

@@ -40,6 +40,8 @@ pub enum Accel {
     Tcg,
     /// On the host's processor: where `/dev/kvm` works
     Kvm,
+    /// Translated, and each instruction takes a nanosecond of the guest's time
+    Icount,
 }
 
 /// A virtual machine, not yet started.
@@ -175,12 +177,14 @@ impl Vm {
 
     /// Starts QEMU. A kexec is no reset to it; a reset ends it.
     fn qemu(&self, initramfs: &Path, log: &File) -> Result<Child> {
-        let accel = match self.accel {
-            Accel::Tcg => "tcg",
-            Accel::Kvm => "kvm",
+        let accel: &[_] = match self.accel {
+            Accel::Tcg => &["-accel", "tcg"],
+            Accel::Kvm => &["-accel", "kvm"],
+            Accel::Icount => &["-accel", "tcg", "-icount", "shift=0,sleep=off"],
         };
         Command::new(QEMU)
-            .args(["-accel", accel, "-m", &self.memory, "-smp", "1"])
+            .args(accel)
+            .args(["-m", &self.memory, "-smp", "1"])
             .args([
                 "-nodefaults",
                 "-display",

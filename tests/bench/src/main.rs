@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counts what each operation of live update costs, when there are many sessions and when there
+//! are many files, before a kexec and after it.
+//!
+//! `luo-bench -s STAGE --sessions S --files F` makes S sessions with F memory files each. All
+//! results are instructions, or bytes of memory, and go to the host as they are: what they are
+//! divided by, and compared with, is decided there.
+
+mod count;
+
+use anyhow::Context;
+use anyhow::Result;
+use clap::Parser;
+use count::measured;
+use count::now;
+use count::settle;
+use count::Memory;
+use count::Series;
+use liveupdate::Device;
+use luo_guest::Report;
+use nix::sys::eventfd::EventFd;
+use nix::sys::memfd::memfd_create;
+use nix::sys::memfd::MFdFlags;
+use nix::sys::reboot::reboot;
+use nix::sys::reboot::RebootMode;
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+
+/// How often to do what can be done again: the kernel's caches are filled by then.
+const ROUNDS: usize = 16;
+
+#[derive(Parser)]
+struct Arguments {
+    /// 1 preserves and reboots into the next kernel, 2 retrieves
+    #[arg(short, value_parser = clap::value_parser!(u8).range(1..=2))]
+    stage: u8,
+    /// How many sessions
+    #[arg(long)]
+    sessions: usize,
+    /// How many files in each
+    #[arg(long, default_value_t = 0)]
+    files: usize,
+    /// How many bytes in each file
+    #[arg(long, default_value_t = 0)]
+    bytes: usize,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    match arguments.stage {
+        1 => hand_over(&arguments).map(|never| match never {}),
+        _ => take_over(&arguments),
+    }
+}
+
+fn session_name(number: usize) -> Vec<u8> {
+    format!("session-{number:07}").into_bytes()
+}
+
+fn memfd(bytes: usize) -> Result<File> {
+    let mut file = File::from(memfd_create("luo-bench", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(&vec![b'!'; bytes])?;
+    Ok(file)
+}
+
+/// Counts what making a descriptor costs without live update, which also warms its caches.
+fn floors(bytes: usize) -> Result<()> {
+    let mut anonymous = Series::new("eventfd", ROUNDS);
+    let mut memory = Series::new("memfd", ROUNDS);
+    for _ in 0..ROUNDS {
+        anonymous.count(EventFd::new)?;
+        memory.count(|| memfd(bytes))?;
+    }
+    anonymous.report()?;
+    memory.report()
+}
+
+/// Creates, preserves and closes, so that the caches of the kernel are as they are in use; and
+/// counts an ioctl that changes nothing.
+fn warm_up(device: &Device, bytes: usize) -> Result<()> {
+    let mut nothing = Series::new("get_name", ROUNDS);
+    for _ in 0..ROUNDS {
+        let session = device.create_session(b"warm-up")?;
+        session.preserve_fd(memfd(bytes)?.as_fd(), 1)?;
+        nothing.count(|| session.name())?;
+    }
+    nothing.report()
+}
+
+fn hand_over(arguments: &Arguments) -> Result<Infallible> {
+    let Arguments {
+        sessions: count,
+        files: each,
+        bytes,
+        ..
+    } = *arguments;
+    floors(bytes)?;
+    let device = Device::open().context("/dev/liveupdate")?;
+    warm_up(&device, bytes)?;
+
+    let files: Vec<File> = (0..count * each)
+        .map(|_| memfd(bytes))
+        .collect::<Result<_>>()?;
+    let mut create = Series::new("create", count);
+    let mut preserve = Series::new("preserve", count * each);
+    let mut sessions = Vec::with_capacity(count);
+    let memory = Memory::now()?;
+    for number in 0..count {
+        let name = session_name(number);
+        let session = create.count(|| device.create_session(&name))?;
+        for (token, file) in (0..).zip(&files[number * each..][..each]) {
+            preserve.count(|| session.preserve_fd(file.as_fd(), token))?;
+        }
+        sessions.push(session);
+    }
+    memory.report()?;
+    create.report()?;
+    preserve.report()?;
+    let mut close = Series::new("close", ROUNDS);
+    for _ in 0..ROUNDS {
+        let session = device.create_session(b"one more")?;
+        close.count(|| drop(session));
+    }
+    close.report()?;
+
+    measured("reboot", now() as f64)?;
+    settle();
+    Report::Rebooting.send()?;
+    Ok(reboot(RebootMode::RB_KEXEC)?)
+}
+
+fn take_over(arguments: &Arguments) -> Result<()> {
+    measured("arrival", now() as f64)?;
+    let Arguments {
+        sessions: count,
+        files: each,
+        bytes,
+        ..
+    } = *arguments;
+    floors(bytes)?;
+
+    let mut restore = Series::new("restore", 1);
+    let mut retrieve_session = Series::new("retrieve_session", count);
+    let mut retrieve = Series::new("retrieve", count * each);
+    let mut finish = Series::new("finish", count);
+    let mut close = Series::new("close_retrieved", count);
+    let mut sessions = Vec::with_capacity(count);
+    let mut files = Vec::with_capacity(count * each);
+
+    let device = restore.count(Device::open).context("/dev/liveupdate")?;
+    for number in 0..count {
+        let name = session_name(number);
+        let session = retrieve_session.count(|| device.retrieve_session(&name))?;
+        for token in (0..).take(each) {
+            files.push(retrieve.count(|| session.retrieve_fd(token))?);
+        }
+        sessions.push(session);
+    }
+    for session in &sessions {
+        finish.count(|| session.finish())?;
+    }
+    for session in sessions {
+        close.count(|| drop(session));
+    }
+
+    [restore, retrieve_session, retrieve, finish, close]
+        .into_iter()
+        .try_for_each(Series::report)
+}

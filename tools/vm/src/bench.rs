@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counts what live update costs on the LUO in C and on the one in Rust, at several numbers of
+//! sessions and files, and shows both side by side.
+
+mod operation;
+mod plot;
+
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+use clap::Args;
+use indicatif::HumanCount;
+use indicatif::ProgressBar;
+use indicatif::ProgressStyle;
+use luo_guest::Report;
+use luo_vm::Accel;
+use luo_vm::Line;
+use luo_vm::Run;
+use luo_vm::Vm;
+use operation::Load;
+use operation::Measures;
+use operation::Operation;
+use operation::OPERATIONS;
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+const PROGRAM: &str = "luo-bench";
+
+/// What the kernel says once LUO has written everything down.
+const SERIALIZED: &str = "kexec_core: Starting new kernel";
+
+/// `luo-vm bench`
+#[derive(Args)]
+pub struct Bench {
+    /// The build directory of the kernel with the LUO in C
+    #[arg(long, value_name = "DIR")]
+    c: PathBuf,
+    /// The build directory of the kernel with the LUO in Rust
+    #[arg(long, value_name = "DIR")]
+    rust: PathBuf,
+    /// The directory of the guest's programs
+    #[arg(long, value_name = "DIR")]
+    guest: PathBuf,
+    /// The directory for logs and results
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// How many sessions, or files; may be repeated
+    #[arg(short, value_delimiter = ',', default_values_t = [1, 100, 1_000, 10_000, 100_000])]
+    numbers: Vec<u64>,
+    /// How many at most on the LUO in C, to which each costs more than the one before
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    c_limit: u64,
+    /// Measure only this; may be repeated
+    #[arg(long, value_enum)]
+    load: Vec<Load>,
+    /// How long one machine may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Luo {
+    C,
+    Rust,
+}
+
+/// What was measured, and where.
+type Results = HashMap<(Luo, Load, u64), Measures>;
+
+impl Bench {
+    /// Measures everything, prints the table and draws the plot; true if no machine failed.
+    pub fn run(&self) -> Result<bool> {
+        fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
+        let (results, passed) = self.measure()?;
+        let operations: Vec<_> = OPERATIONS
+            .iter()
+            .filter(|operation| self.load.is_empty() || self.load.contains(&operation.load))
+            .collect();
+
+        let table = self.table(&operations, &results);
+        print!("{table}");
+        fs::write(self.out.join("table.rst"), &table)?;
+        let path = self.out.join("cost.svg");
+        plot::draw(&path, &operations, |luo, operation| {
+            let point = |&n| Some((n, self.cost(&results, luo, operation, n)?));
+            self.numbers.iter().filter_map(point).collect()
+        })?;
+        println!("plot: {}", path.display());
+        Ok(passed)
+    }
+
+    /// Measures both LUOs at the same time: neither sees what else the host is doing.
+    fn measure(&self) -> Result<(Results, bool)> {
+        let style = ProgressStyle::with_template("{pos}/{len} {elapsed} {msg}")?;
+        let progress = ProgressBar::new(0).with_style(style);
+        progress.enable_steady_tick(Duration::from_millis(500));
+        let both = thread::scope(|scope| {
+            [Luo::C, Luo::Rust]
+                .map(|luo| {
+                    let progress = &progress;
+                    scope.spawn(move || self.measure_one(luo, progress))
+                })
+                .map(|thread| thread.join().expect("no panic"))
+        });
+        progress.finish_and_clear();
+
+        let mut results = Results::new();
+        let mut passed = true;
+        for one in both {
+            let (measured, complete) = one?;
+            results.extend(measured);
+            passed &= complete;
+        }
+        Ok((results, passed))
+    }
+
+    /// Runs a machine for each load and number; and whether all went well. What fails is told, and
+    /// missing from the results.
+    fn measure_one(&self, luo: Luo, progress: &ProgressBar) -> Result<(Results, bool)> {
+        let loads = || {
+            let wanted = |load: &Load| self.load.is_empty() || self.load.contains(load);
+            Load::ALL.iter().copied().filter(wanted)
+        };
+        let numbers = self.numbers.iter().copied();
+        let due: Vec<_> = numbers
+            .filter(|&n| luo == Luo::Rust || n <= self.c_limit)
+            .flat_map(|n| loads().map(move |load| (load, n)))
+            .collect();
+        progress.inc_length(due.len() as u64);
+
+        let mut results = Results::new();
+        let mut passed = true;
+        let nothing = self.machine(luo, Load::Sessions, 0)?;
+        for (load, n) in due {
+            progress.set_message(format!("{luo:?}, {load:?}, {n}"));
+            match self.machine(luo, load, n) {
+                Ok(mut measures) => {
+                    measures.subtract("serialize", &nothing);
+                    results.insert((luo, load, n), measures);
+                }
+                Err(error) => {
+                    passed = false;
+                    progress.suspend(|| eprintln!("{error:#}"));
+                }
+            }
+            progress.inc(1);
+        }
+        Ok((results, passed))
+    }
+
+    /// Runs one machine.
+    fn machine(&self, luo: Luo, load: Load, n: u64) -> Result<Measures> {
+        let build = match luo {
+            Luo::C => &self.c,
+            Luo::Rust => &self.rust,
+        };
+        let name = format!("{luo:?}-{load:?}-{n}").to_lowercase();
+        let log = self.out.join(&name).with_extension("log");
+        let run = Vm::new(build, &self.guest, &self.guest.join(PROGRAM), &log)
+            .stages(2)
+            .args(["-s", luo_guest::STAGE])
+            .args(load.args(n))
+            .memory(&load.memory(n))
+            // The test driver's handlers would be asked about each file, and the reboot would
+            // wait for the mouse.
+            .params([
+                "printk.time=1",
+                "initcall_blacklist=luo_test_init",
+                "i8042.noaux",
+                "i8042.nokbd",
+            ])
+            .accel(Accel::Icount)
+            .timeout(Duration::from_secs(self.timeout))
+            .run(|_| ())?;
+        measures(&run).with_context(|| format!("{name}, log: {}", log.display()))
+    }
+
+    fn cost(&self, results: &Results, luo: Luo, operation: &Operation, n: u64) -> Option<f64> {
+        let measures = results.get(&(luo, operation.load, n))?;
+        (operation.cost)(measures, n as f64)
+    }
+
+    /// A table in reStructuredText, as the documentation has it.
+    fn table(&self, operations: &[&Operation], results: &Results) -> String {
+        const WIDTHS: [usize; 6] = [48, 9, 13, 13, 6, 8];
+        const HEAD: [&str; 6] = ["Operation", "N", "C", "Rust", "Rust/C", "Floor"];
+        let row = |cells: [String; 6]| {
+            let numbers = WIDTHS.iter().zip(&cells).skip(1);
+            numbers.fold(
+                format!("{:1$}", cells[0], WIDTHS[0]),
+                |row, (&width, cell)| format!("{row} {cell:>width$}"),
+            )
+        };
+        let rule = WIDTHS.map(|width| "=".repeat(width)).join(" ");
+        let mut lines = vec![rule.clone(), row(HEAD.map(str::to_owned)), rule.clone()];
+        for operation in operations {
+            for &n in &self.numbers {
+                let [c, rust] =
+                    [Luo::C, Luo::Rust].map(|luo| self.cost(results, luo, operation, n));
+                if c.is_none() && rust.is_none() {
+                    continue;
+                }
+                let ratio = c.zip(rust).map(|(c, rust)| format!("{:.2}", rust / c));
+                let floor = operation.floor.and_then(|floor| {
+                    let measures = results.get(&(Luo::Rust, operation.load, n))?;
+                    measures.get(floor)
+                });
+                lines.push(row([
+                    operation.title.to_owned(),
+                    HumanCount(n).to_string(),
+                    figure(c),
+                    figure(rust),
+                    ratio.unwrap_or("-".to_owned()),
+                    figure(floor),
+                ]));
+            }
+        }
+        lines.push(rule);
+        lines.join("\n") + "\n"
+    }
+}
+
+fn figure(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |value| {
+        HumanCount(value.round().max(0.0) as u64).to_string()
+    })
+}
+
+/// What a machine reported, if all went well.
+fn measures(run: &Run) -> Result<Measures> {
+    for stage in 1..=run.stages {
+        if let Some(status) = run.status(stage).filter(|&status| status != 0) {
+            let last = run.stage(stage).iter().filter_map(Line::output).next_back();
+            bail!(
+                "stage {stage}: exit status {status}: {}",
+                last.unwrap_or_default()
+            );
+        }
+        if let Some(failure) = run.failure(stage) {
+            bail!("stage {stage}: {}", failure.reason);
+        }
+    }
+
+    let mut measures = Measures::default();
+    for stage in 1..=run.stages {
+        for report in run.reports(stage) {
+            if let Report::Measured { what, value } = report {
+                measures.set(what, value);
+            }
+        }
+    }
+    let said = |wanted: &dyn Fn(&Line) -> bool| {
+        let line = run.stage(1).iter().find(|line| wanted(line));
+        line.and_then(|line| line.said)
+    };
+    let rebooting = said(&|line| line.report() == Some(Report::Rebooting));
+    let serialized = said(&|line| line.text == SERIALIZED);
+    let (rebooting, serialized) = rebooting
+        .zip(serialized)
+        .context("the kernel's log has no times")?;
+    measures.set("serialize", (serialized - rebooting).as_nanos() as f64);
+    Ok(measures)
+}
