@@ -146,7 +146,7 @@ $(traced)/.built: $(tree)-rust/.built
 		rm $(@D).new/.built && mv $(@D).new $(@D); }
 	@cp -p $(<D)/.config $(@D)
 	@$(step) 'Building Linux $(LINUX) for coverage' $(logs)/kernel-coverage.log \
-		$(kmake) O=$(@D) RUSTFLAGS_luo_core.o='-Copt-level=0 -Cdebuginfo=2' bzImage
+		$(kmake) O=$(@D) LUO_RUSTFLAGS='-Copt-level=0 -Cdebuginfo=2' bzImage
 	@touch $@
 
 coverage: $(traced)/.built $(O)/kselftest/.built vm $(module)

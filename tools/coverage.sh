@@ -21,9 +21,8 @@ rm -rf "$out"
 mkdir -p "$out"
 ranges=$("$cargo/release/luo-coverage" ranges "$build/vmlinux")
 
-KUNIT_KERNEL_ARGS=nokaslr \
-	KUNIT_QEMU_ARGS="-d in_asm -dfilter $ranges -D $out/kunit.trace" \
-	"$repo/tools/kunit.sh" "$tree" "$build" "$out"
+"$repo/tools/kunit.sh" "$tree" "$build" "$out" '' --kernel_args nokaslr \
+	--qemu_args "-d in_asm -dfilter $ranges -D $out/kunit.trace"
 
 "$cargo/release/luo-vm" selftest --impl rust --kernel "$build" --trace "$ranges" \
 	--kselftest "$kselftest" --guest "$cargo/x86_64-unknown-linux-gnu/release" \
