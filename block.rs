@@ -77,7 +77,10 @@ impl<E: FromBytes, const N: usize> BlockSet<E, N> {
     }
 
     fn truncate(&mut self, len: usize) {
-        if len < self.blocks.len() {
+        if len == 0 {
+            // An empty set holds no memory at all.
+            self.blocks = KVVec::new();
+        } else if len < self.blocks.len() {
             self.blocks.truncate(len);
             if let Some(last) = self.blocks.last_mut() {
                 last.next = 0;

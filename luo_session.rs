@@ -360,6 +360,10 @@ impl OutgoingTable {
         if self.by_name.remove(&session.name).is_some() {
             self.count -= 1;
             self.blocks.shrink(self.count);
+            if self.count == 0 {
+                // Without sessions no memory is held, as in the blocks.
+                self.in_order = KVVec::new();
+            }
         }
     }
 
