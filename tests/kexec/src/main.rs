@@ -17,11 +17,14 @@ mod differences;
 mod driver;
 mod file;
 mod groups;
+mod held;
+mod preserved;
 mod process;
 
 use anyhow::{bail, Context, Result};
 use clap::Parser;
 use differences::Luo;
+use held::Held;
 use nix::unistd;
 use std::{
     io::{self, Write},
@@ -44,6 +47,10 @@ struct World {
     luo: Luo,
     /// Descriptors that stay open until the kexec.
     kept: Vec<OwnedFd>,
+    /// What the kernel held when the stage began.
+    start: Held,
+    /// Whether a session is left behind that nobody can finish, as [`differences`] tells.
+    lost: bool,
 }
 
 impl World {
@@ -92,11 +99,25 @@ fn run(name: &str, stage: usize, luo: Luo) -> Result<ExitCode> {
         bail!("group '{name}' has {} stages", group.stages.len());
     };
 
-    let mut world = World { luo, kept: vec![] };
+    let last = stage == group.stages.len();
+    let end: &[Case] = if last {
+        &[("nothing-left", held::nothing_left)]
+    } else {
+        &[]
+    };
+    let cases: Vec<_> = cases.iter().chain(end).collect();
+
+    let mut held = Held::now()?;
+    let mut world = World {
+        luo,
+        kept: vec![],
+        start: held.clone(),
+        lost: false,
+    };
     let mut passed = true;
     println!("KTAP version 1\n1..{}", cases.len());
-    for (number, (case, test)) in (1..).zip(*cases) {
-        match test(&mut world) {
+    for (number, (case, test)) in (1..).zip(cases) {
+        match held::watch(&mut world, &mut held, test) {
             Ok(()) => println!("ok {number} {case}"),
             Err(error) => {
                 passed = false;
@@ -106,7 +127,7 @@ fn run(name: &str, stage: usize, luo: Luo) -> Result<ExitCode> {
     }
     io::stdout().flush()?;
 
-    if passed && stage < group.stages.len() {
+    if passed && !last {
         unistd::daemon(true, true).context("cannot stay in the background")?;
         loop {
             unistd::pause();

@@ -45,6 +45,9 @@ const MODULE_PATH: &str = "/lib/luo_test.ko";
 /// Keeps the driver that is built in out of the module's way.
 const NO_DRIVER: &str = "initcall_blacklist=luo_test_init";
 
+/// Has the kernel remember who allocated what, for the tests to see what LUO holds.
+const OWNERS: &str = "slab_debug=U,kmalloc-*";
+
 /// The implementation of LUO in the kernel.
 #[derive(Clone, Copy, ValueEnum)]
 enum Impl {
@@ -197,7 +200,7 @@ impl Selftest {
             .vm(&test.program, &test.name)
             .args(&test.args)
             .stages(test.stages)
-            .params([format!("LUO_IMPL={implementation}")]);
+            .params([OWNERS, &format!("LUO_IMPL={implementation}")]);
         if let (MODULE, Some(module)) = (test.name.as_str(), &self.module) {
             vm = vm.file(module, MODULE_PATH).params([NO_DRIVER]);
         }

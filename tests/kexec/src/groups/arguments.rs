@@ -191,7 +191,10 @@ fn retrieve_session(_: &mut World) -> Result<()> {
     let mut names = (b'0'..).map(|digit| argument::session(&[digit]));
     try_argument(device.as_fd(), raw::RETRIEVE_SESSION, true, || {
         names.next().context("no more names")
-    })
+    })?;
+    // The last name was not used.
+    done!(device.retrieve_session(b"5"));
+    Ok(())
 }
 
 fn retrieve_session_answer(world: &mut World) -> Result<()> {

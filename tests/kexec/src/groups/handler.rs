@@ -131,6 +131,7 @@ fn closed_unfinished(world: &mut World) -> Result<()> {
 
     let session = device.retrieve_session(b"closed");
     same!(outcome(&session), *RETRIEVE_AFTER_UNFINISHED.on(world.luo));
+    world.lost = session.is_err();
     RETRIEVE_AFTER_UNFINISHED.apart(|| {
         let Ok(session) = session else { return Ok(()) };
         for (token, number) in [(1, 5), (2, 6)] {
