@@ -8,38 +8,67 @@
 //!
 //! C source: `kernel/liveupdate/kho_block.c`.
 
-use crate::abi::block::Block;
+use crate::abi::block::capacity;
+use crate::abi::block::Header;
 use crate::abi::block::C_MAX_BLOCKS;
 use crate::abi::luo_v5;
 use crate::abi::Damage;
 use crate::abi::Found;
+use crate::kho::Extent;
 use crate::kho::Memory;
 use crate::kho::Preserved;
 use core::marker::PhantomData;
+use core::num::NonZeroUsize;
 use kernel::alloc::AllocError;
 use kernel::prelude::*;
 use zerocopy::FromZeros;
 use zerocopy::Immutable;
-use zerocopy::KnownLayout;
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/block.rs"]
 pub(crate) mod tests;
 
-/// Blocks to write into, `N` entries of type `E` in each.
+/// The header of a block, and what it has room for; [`None`] if that is less than a header.
+fn split<E: FromBytes + Immutable>(block: &[u8]) -> Option<(&Header, &[E])> {
+    let (header, rest) = Header::ref_from_prefix(block).ok()?;
+    let (entries, _) = <[E]>::ref_from_prefix(rest).ok()?;
+
+    Some((header, entries))
+}
+
+/// As [`split`], to write.
+fn split_mut<E: FromBytes + IntoBytes>(block: &mut [u8]) -> Option<(&mut Header, &mut [E])> {
+    let (header, rest) = Header::mut_from_prefix(block).ok()?;
+    let (entries, _) = <[E]>::mut_from_prefix(rest).ok()?;
+
+    Some((header, entries))
+}
+
+/// Blocks to write into, of entries of type `E`.
 ///
 /// # Invariants
 ///
-/// Each block's `next` is the address of the block after it, and that of the last one is 0.
-pub(crate) struct BlockSet<E, const N: usize> {
-    blocks: KVVec<Preserved<Block<E, N>>>,
+/// Each block has room for `capacity` entries. Its `next` is the address of the block after it, and
+/// that of the last one is 0.
+pub(crate) struct BlockSet<E> {
+    block_size: usize,
+    capacity: NonZeroUsize,
+    blocks: KVVec<Preserved<[u8]>>,
+    _entry: PhantomData<E>,
 }
 
-impl<E: FromBytes, const N: usize> BlockSet<E, N> {
-    /// Returns a set without blocks.
-    pub(crate) const fn new() -> Self {
+impl<E: FromBytes + IntoBytes> BlockSet<E> {
+    /// Returns a set without blocks; when it has some, they will have `block_size` bytes, which
+    /// have to be enough for an entry.
+    pub(crate) fn new(block_size: usize) -> Self {
+        let capacity = NonZeroUsize::new(capacity::<E>(block_size));
+
+        // INVARIANT: There are no blocks.
         Self {
+            block_size,
+            capacity: capacity.unwrap_or(NonZeroUsize::MIN),
             blocks: KVVec::new(),
+            _entry: PhantomData,
         }
     }
 
@@ -49,7 +78,7 @@ impl<E: FromBytes, const N: usize> BlockSet<E, N> {
     pub(crate) fn reserve(&mut self, count: usize) -> Result {
         let before = self.blocks.len();
 
-        while self.blocks.len() * N < count {
+        while self.blocks.len() * self.capacity.get() < count {
             if let Err(err) = self.add_block() {
                 self.truncate(before);
                 return Err(err);
@@ -60,20 +89,28 @@ impl<E: FromBytes, const N: usize> BlockSet<E, N> {
     }
 
     fn add_block(&mut self) -> Result {
-        let block: Preserved<Block<E, N>> = Preserved::new()?;
+        let block = Preserved::zeroed(self.block_size)?;
         let phys = block.phys();
+        let last = self.blocks.len();
 
         self.blocks.push(block, GFP_KERNEL)?;
-        if let [.., previous, _] = self.blocks.as_mut_slice() {
-            previous.next = phys;
-        }
+        self.link(last, phys);
 
         Ok(())
     }
 
+    /// Links the last of the first `len` blocks, if there is one, to the block at `next`.
+    fn link(&mut self, len: usize, next: u64) {
+        let last = len.checked_sub(1).and_then(|at| self.blocks.get_mut(at));
+
+        if let Some((header, _)) = last.and_then(|block| split_mut::<E>(block)) {
+            header.next = next;
+        }
+    }
+
     /// Gives back the blocks that `count` entries do not need.
     pub(crate) fn shrink(&mut self, count: usize) {
-        self.truncate(count.div_ceil(N));
+        self.truncate(count.div_ceil(self.capacity.get()));
     }
 
     fn truncate(&mut self, len: usize) {
@@ -82,9 +119,7 @@ impl<E: FromBytes, const N: usize> BlockSet<E, N> {
             self.blocks = KVVec::new();
         } else if len < self.blocks.len() {
             self.blocks.truncate(len);
-            if let Some(last) = self.blocks.last_mut() {
-                last.next = 0;
-            }
+            self.link(len, 0);
         }
     }
 
@@ -92,11 +127,12 @@ impl<E: FromBytes, const N: usize> BlockSet<E, N> {
     ///
     /// Returns `ENOSPC` if there is no room, which [`Self::reserve`] prevents.
     pub(crate) fn write(&mut self, index: usize, entry: E) -> Result {
-        let block = self.blocks.get_mut(index / N).ok_or(ENOSPC)?;
-        let slot = block.entries.get_mut(index % N).ok_or(ENOSPC)?;
+        let at = index % self.capacity;
+        let block = self.blocks.get_mut(index / self.capacity).ok_or(ENOSPC)?;
+        let (header, entries) = split_mut(block).ok_or(ENOSPC)?;
 
-        *slot = entry;
-        block.count = (index % N + 1) as u64;
+        *entries.get_mut(at).ok_or(ENOSPC)? = entry;
+        header.count = at as u64 + 1;
 
         Ok(())
     }
@@ -104,8 +140,10 @@ impl<E: FromBytes, const N: usize> BlockSet<E, N> {
     /// Unwrites all entries.
     pub(crate) fn clear(&mut self) {
         for block in &mut self.blocks {
-            block.count = 0;
-            block.entries.zero();
+            if let Some((header, entries)) = split_mut::<E>(block) {
+                header.count = 0;
+                entries.zero();
+            }
         }
     }
 
@@ -158,33 +196,34 @@ impl From<AllocError> for ReadError {
     }
 }
 
-/// A chain of blocks that another kernel wrote, `N` entries of type `E` in each.
+/// A chain of blocks that another kernel wrote, of entries of type `E`.
 ///
 /// # Invariants
 ///
-/// All of `pages` could be read when the chain was followed, no address is in it twice, and no
-/// block claims more than `N` entries.
-pub(crate) struct Chain<E, const N: usize> {
-    pages: KVVec<u64>,
+/// All of `blocks` could be read when the chain was followed, no address is in it twice, and no
+/// block claims more entries than it has room for.
+pub(crate) struct Chain<E> {
+    blocks: KVVec<Extent>,
     entries: u64,
     _entry: PhantomData<E>,
 }
 
-impl<E: FromBytes + Immutable + KnownLayout, const N: usize> Chain<E, N> {
-    /// Follows the chain that begins at the physical address `head`, found in `field` of
-    /// `record`; 0 is a chain without blocks.
+impl<E: FromBytes + Immutable> Chain<E> {
+    /// Follows the chain of blocks of `block_size` bytes that begins at the physical address
+    /// `head`, found in `field` of `record`; 0 is a chain without blocks.
     ///
     /// A last block without entries is accepted if another comes before it, as the C LUO may write
     /// one. May sleep.
     pub(crate) fn follow(
         memory: &impl Memory,
+        block_size: usize,
         record: &'static str,
         field: &'static str,
         head: u64,
     ) -> Result<Self, ReadError> {
         const BLOCK: &str = "kho_block_header_ser";
 
-        let mut pages = KVVec::new();
+        let mut blocks = KVVec::new();
         let mut entries = 0;
         let mut link = (record, field, head);
         // Brent's algorithm: who walks in a circle meets a mark that is moved to the current block
@@ -198,32 +237,34 @@ impl<E: FromBytes + Immutable + KnownLayout, const N: usize> Chain<E, N> {
                 let why = "the blocks form a circle";
                 return damaged(record, field, Found::Number(phys), why);
             }
-            if pages.len().is_power_of_two() {
+            if blocks.len().is_power_of_two() {
                 mark = phys;
             }
 
-            let Some(block) = memory.page::<Block<E, N>>(phys) else {
+            let size = block_size;
+            let extent = Extent { phys, size };
+            let Some((header, entries_of_block)) = memory.bytes(extent).and_then(split::<E>) else {
                 let why = "not a page that was handed over";
                 return damaged(record, field, Found::Number(phys), why);
             };
-            if block.count > N as u64 {
+            if header.count > entries_of_block.len() as u64 {
                 let why = "more than a block holds";
-                return damaged(BLOCK, "count", Found::Number(block.count), why);
+                return damaged(BLOCK, "count", Found::Number(header.count), why);
             }
-            if block.count == 0 && (pages.is_empty() || block.next != 0) {
+            if header.count == 0 && (blocks.is_empty() || header.next != 0) {
                 let why = "no entries, and not the last of several blocks";
                 return damaged(BLOCK, "count", Found::Number(0), why);
             }
 
-            pages.push(phys, GFP_KERNEL)?;
-            entries += block.count;
-            link = (BLOCK, "next", block.next);
+            blocks.push(extent, GFP_KERNEL)?;
+            entries += header.count;
+            link = (BLOCK, "next", header.next);
         }
 
-        // INVARIANT: Each page was just read, a repeated one would have closed a circle, and every
-        // count was compared with `N`.
+        // INVARIANT: Each block was just read, a repeated one would have closed a circle, and every
+        // count was compared with the room there is.
         Ok(Self {
-            pages,
+            blocks,
             entries,
             _entry: PhantomData,
         })
@@ -234,16 +275,16 @@ impl<E: FromBytes + Immutable + KnownLayout, const N: usize> Chain<E, N> {
         self.entries
     }
 
-    /// The physical addresses of the blocks.
-    pub(crate) fn pages(&self) -> &[u64] {
-        &self.pages
+    /// Where the blocks are.
+    pub(crate) fn blocks(&self) -> &[Extent] {
+        &self.blocks
     }
 
     /// The entries in `memory`, which has to be the memory in which the chain was followed.
     pub(crate) fn iter<'m>(&'m self, memory: &'m impl Memory) -> impl Iterator<Item = &'m E> {
-        self.pages
+        self.blocks
             .iter()
-            .filter_map(|&phys| memory.page::<Block<E, N>>(phys))
-            .flat_map(|block| block.entries.iter().take(block.count as usize))
+            .filter_map(|&extent| memory.bytes(extent).and_then(split))
+            .flat_map(|(header, entries)| entries.iter().take(header.count as usize))
     }
 }

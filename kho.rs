@@ -13,6 +13,7 @@
 use core::ops::Deref;
 use core::ops::DerefMut;
 use core::ptr::NonNull;
+use core::slice;
 use kernel::bindings;
 use kernel::error::from_err_ptr;
 use kernel::error::to_result;
@@ -39,6 +40,23 @@ pub(crate) fn is_enabled() -> bool {
     unsafe { bindings::kho_is_enabled() }
 }
 
+/// Allocates and preserves `size` bytes of zeroes.
+///
+/// Returns `ENOMEM` if there is no memory, and what else KHO may answer. May sleep.
+fn alloc(size: usize) -> Result<NonNull<u8>> {
+    // SAFETY: May be called from where sleeping is allowed.
+    let ptr = from_err_ptr(unsafe { bindings::kho_alloc_preserve(size) })?;
+
+    NonNull::new(ptr.cast()).ok_or(ENOMEM)
+}
+
+/// The order of the pages that `size` bytes take, as KHO preserves them.
+const fn order(size: usize) -> u32 {
+    size.div_ceil(PAGE_SIZE)
+        .next_power_of_two()
+        .trailing_zeros()
+}
+
 /// A `T` in memory that the next kernel will find as it was left.
 ///
 /// Dropped, the memory is taken out of KHO and freed. Nothing has to be done to hand it over: what
@@ -48,15 +66,15 @@ pub(crate) fn is_enabled() -> bool {
 ///
 /// `ptr` came from `kho_alloc_preserve()`, is aligned to a page, holds a valid `T`, and belongs to
 /// this value alone.
-pub(crate) struct Preserved<T> {
+pub(crate) struct Preserved<T: ?Sized> {
     ptr: NonNull<T>,
 }
 
 // SAFETY: `Preserved<T>` owns its `T`, and preserved memory belongs to no thread.
-unsafe impl<T: Send> Send for Preserved<T> {}
+unsafe impl<T: ?Sized + Send> Send for Preserved<T> {}
 
 // SAFETY: A shared `Preserved<T>` gives shared access to `T` only.
-unsafe impl<T: Sync> Sync for Preserved<T> {}
+unsafe impl<T: ?Sized + Sync> Sync for Preserved<T> {}
 
 impl<T: FromZeros> Preserved<T> {
     /// Allocates and preserves a `T` of zeroes.
@@ -65,9 +83,7 @@ impl<T: FromZeros> Preserved<T> {
     pub(crate) fn new() -> Result<Self> {
         const { assert!(size_of::<T>() > 0 && align_of::<T>() <= PAGE_SIZE) };
 
-        // SAFETY: May be called from where sleeping is allowed.
-        let ptr = from_err_ptr(unsafe { bindings::kho_alloc_preserve(size_of::<T>()) })?;
-        let ptr = NonNull::new(ptr.cast()).ok_or(ENOMEM)?;
+        let ptr = alloc(size_of::<T>())?.cast();
 
         // INVARIANT: KHO returned zeroed memory of at least `T`'s size, aligned to a page; a `T`
         // of zeroes is valid, and nobody else knows of it.
@@ -75,7 +91,19 @@ impl<T: FromZeros> Preserved<T> {
     }
 }
 
-impl<T> Preserved<T> {
+impl Preserved<[u8]> {
+    /// Allocates and preserves `size` bytes of zeroes, aligned to a page.
+    ///
+    /// Returns `ENOMEM` if there is no memory, and what else KHO may answer. May sleep.
+    pub(crate) fn zeroed(size: usize) -> Result<Self> {
+        let ptr = NonNull::slice_from_raw_parts(alloc(size)?, size);
+
+        // INVARIANT: KHO returned so many bytes, aligned to a page, and nobody else knows of them.
+        Ok(Self { ptr })
+    }
+}
+
+impl<T: ?Sized> Preserved<T> {
     /// The physical address, under which the next kernel finds it.
     pub(crate) fn phys(&self) -> u64 {
         // SAFETY: By the type invariants, this is an address of the direct map.
@@ -90,7 +118,9 @@ impl<T> Preserved<T> {
         // SAFETY: The name is NUL-terminated and copied by KHO; the memory is preserved and, by
         // `Published`'s invariants, stays so for as long as the entry is there.
         to_result(unsafe {
-            bindings::kho_add_subtree(name.as_char_ptr(), self.ptr.as_ptr().cast(), size_of::<T>())
+            let size = size_of_val(&*self);
+
+            bindings::kho_add_subtree(name.as_char_ptr(), self.ptr.as_ptr().cast(), size)
         })?;
 
         // INVARIANT: The entry was just made.
@@ -98,7 +128,7 @@ impl<T> Preserved<T> {
     }
 }
 
-impl<T> Deref for Preserved<T> {
+impl<T: ?Sized> Deref for Preserved<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -107,14 +137,14 @@ impl<T> Deref for Preserved<T> {
     }
 }
 
-impl<T> DerefMut for Preserved<T> {
+impl<T: ?Sized> DerefMut for Preserved<T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: As in `deref()`, and `self` is borrowed exclusively.
         unsafe { self.ptr.as_mut() }
     }
 }
 
-impl<T> Drop for Preserved<T> {
+impl<T: ?Sized> Drop for Preserved<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants, this came from `kho_alloc_preserve()` and has no other
         // owner.
@@ -127,11 +157,11 @@ impl<T> Drop for Preserved<T> {
 /// # Invariants
 ///
 /// KHO's tree has an entry that points to `memory`.
-pub(crate) struct Published<T> {
+pub(crate) struct Published<T: ?Sized> {
     memory: Preserved<T>,
 }
 
-impl<T> Deref for Published<T> {
+impl<T: ?Sized> Deref for Published<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -139,13 +169,13 @@ impl<T> Deref for Published<T> {
     }
 }
 
-impl<T> DerefMut for Published<T> {
+impl<T: ?Sized> DerefMut for Published<T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.memory
     }
 }
 
-impl<T> Drop for Published<T> {
+impl<T: ?Sized> Drop for Published<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants there is such an entry; the memory outlives it, as fields
         // are dropped after this.
@@ -153,15 +183,34 @@ impl<T> Drop for Published<T> {
     }
 }
 
+/// Pages that were preserved as one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Extent {
+    /// The physical address of the first page.
+    pub(crate) phys: u64,
+    /// How many bytes of them are used.
+    pub(crate) size: usize,
+}
+
 /// The pages that a previous kernel handed over, as far as nobody has claimed them.
 pub(crate) trait Memory {
-    /// The `T` at the beginning of the page at `phys`, or [`None`] if that is not the address of a
-    /// page that was handed over and is still there. Any address may be asked for.
-    fn page<T: FromBytes + Immutable + KnownLayout>(&self, phys: u64) -> Option<&T>;
+    /// The bytes of `extent`, or [`None`] unless as many pages as that takes were handed over there
+    /// as one, and are still there. Any address may be asked for.
+    fn bytes(&self, extent: Extent) -> Option<&[u8]>;
 
-    /// Gives the pages at the physical addresses `pages` back to the system. That nobody looks at
-    /// them any more is what the exclusive borrow says.
-    fn release(&mut self, pages: &[u64]);
+    /// The `T` at the beginning of the single page at `phys`; [`None`] as with [`Self::bytes`].
+    fn page<T: FromBytes + Immutable + KnownLayout>(&self, phys: u64) -> Option<&T> {
+        const { assert!(size_of::<T>() <= PAGE_SIZE && align_of::<T>() <= PAGE_SIZE) };
+
+        let size = PAGE_SIZE;
+        let (value, _) = T::ref_from_prefix(self.bytes(Extent { phys, size })?).ok()?;
+
+        Some(value)
+    }
+
+    /// Gives pages back to the system. That nobody looks at them any more is what the exclusive
+    /// borrow says.
+    fn release(&mut self, extents: &[Extent]);
 }
 
 /// What KHO brought from the previous kernel.
@@ -194,38 +243,41 @@ impl HandedOver {
         Ok((phys, size))
     }
 
-    fn is_page(phys: u64) -> bool {
+    fn is_there(extent: Extent) -> bool {
         // SAFETY: Any address may be asked for.
-        unsafe { bindings::kho_is_restorable(phys, 0) }
+        unsafe { bindings::kho_is_restorable(extent.phys, order(extent.size)) }
     }
 }
 
 impl Memory for HandedOver {
-    fn page<T: FromBytes + Immutable + KnownLayout>(&self, phys: u64) -> Option<&T> {
-        const { assert!(size_of::<T>() <= PAGE_SIZE && align_of::<T>() <= PAGE_SIZE) };
-
-        if !Self::is_page(phys) {
+    fn bytes(&self, extent: Extent) -> Option<&[u8]> {
+        if !Self::is_there(extent) {
             return None;
         }
 
-        // SAFETY: `phys` is the address of a page that the previous kernel preserved and nobody
-        // has restored: it is in the direct map, holds at least a `T`, aligned to a page, and any
-        // bytes are a valid `T`. Nobody writes to it: it is reserved until it is restored. For a
-        // page of LUO, `release()` alone does that, and cannot be called while the reference, which
-        // borrows the only `HandedOver`, is alive. Pages of files are restored through LUO, so not
-        // before all has been read. What remains, a damaged address that is by chance one of
-        // another user of KHO, is read at early init and at the first open, and they restore
-        // theirs while the kernel boots, between the two.
-        Some(unsafe { &*luo_phys_to_virt(phys).cast_const().cast::<T>() })
+        // SAFETY: These are pages that the previous kernel preserved as one and nobody has
+        // restored: they are in the direct map, and hold at least `size` bytes. Nobody writes to
+        // them: they are reserved until they are restored. For pages of LUO, `release()` alone does
+        // that, and cannot be called while the reference, which borrows the only `HandedOver`, is
+        // alive. Pages of files are restored through LUO, so not before all has been read. What
+        // remains, a damaged address that is by chance one of another user of KHO, is read at early
+        // init and at the first open, and they restore theirs while the kernel boots, between the
+        // two.
+        Some(unsafe {
+            slice::from_raw_parts(
+                luo_phys_to_virt(extent.phys).cast_const().cast(),
+                extent.size,
+            )
+        })
     }
 
-    fn release(&mut self, pages: &[u64]) {
-        for &phys in pages {
+    fn release(&mut self, extents: &[Extent]) {
+        for &extent in extents {
             // Restoring a page makes it an ordinary one, so a second time is seen here.
-            if Self::is_page(phys) {
-                // SAFETY: The page is there to be restored, and nobody refers to it: references
+            if Self::is_there(extent) {
+                // SAFETY: The pages are there to be restored, and nobody refers to them: references
                 // come from the only `HandedOver`, which is borrowed exclusively.
-                unsafe { bindings::kho_restore_free(luo_phys_to_virt(phys)) };
+                unsafe { bindings::kho_restore_free(luo_phys_to_virt(extent.phys)) };
             }
         }
     }

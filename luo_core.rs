@@ -33,6 +33,7 @@ use block::damaged;
 use block::ReadError;
 use c_api::Argument;
 use kernel::ioctl::_IOC_NR;
+use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
@@ -40,6 +41,7 @@ use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::SetOnce;
 use kernel::uaccess::UserPtr;
+use kho::Extent;
 use kho::Memory;
 use kho::Preserved;
 use luo_file::Registry;
@@ -169,11 +171,19 @@ fn receive(liveupdate_num: &mut u64) -> Result<Received, ReadError> {
         root.liveupdate_num
     );
 
-    let sessions =
-        luo_session::Blocks::follow(&memory, "luo_ser", "sessions_pa", root.sessions_pa)?;
+    let sessions = luo_session::Blocks::follow(
+        &memory,
+        PAGE_SIZE,
+        "luo_ser",
+        "sessions_pa",
+        root.sessions_pa,
+    )?;
     let flbs = luo_flb::read(&memory, root.flbs_pa)?;
 
-    memory.release(&[phys, root.flbs_pa]);
+    memory.release(&[phys, root.flbs_pa].map(|phys| Extent {
+        phys,
+        size: PAGE_SIZE,
+    }));
     Ok((Handover::Pending { memory, sessions }, flbs))
 }
 

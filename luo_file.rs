@@ -27,6 +27,7 @@ use crate::block::Chain;
 use crate::block::ReadError;
 use crate::c_api;
 use crate::c_api::ModuleRef;
+use crate::kho::Extent;
 use crate::kho::Memory;
 use crate::list_private::impl_entry;
 use crate::list_private::EntryRef;
@@ -44,6 +45,7 @@ use kernel::bindings;
 use kernel::fs::File;
 use kernel::new_mutex;
 use kernel::new_spinlock;
+use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::rbtree::Entry;
 use kernel::rbtree::RBTree;
@@ -60,7 +62,7 @@ use pin_init::pin_init_array_from_fn;
 mod tests;
 
 type Args = bindings::liveupdate_file_op_args;
-type Blocks = BlockSet<wire::File, { wire::FILES_PER_BLOCK }>;
+type Blocks = BlockSet<wire::File>;
 
 /// Turns what a callback returned into a [`Result`].
 pub(crate) fn callback_result(ret: c_int) -> Result {
@@ -618,7 +620,7 @@ impl Default for OutgoingFiles {
     fn default() -> Self {
         Self {
             list: FileList::new(),
-            blocks: Blocks::new(),
+            blocks: Blocks::new(PAGE_SIZE),
         }
     }
 }
@@ -751,13 +753,13 @@ pub(crate) struct IncomingFiles {
 }
 
 impl IncomingFiles {
-    /// Reads what the previous kernel wrote about the files of a session, and adds to `pages` the
-    /// physical addresses of the pages on which it stands. May sleep.
+    /// Reads what the previous kernel wrote about the files of a session, and adds to `blocks`
+    /// the blocks in which it stands. May sleep.
     pub(crate) fn read(
         registry: &Registry,
         memory: &impl Memory,
         set: &wire::FileSet,
-        pages: &mut KVVec<u64>,
+        blocks: &mut KVVec<Extent>,
     ) -> Result<Self, ReadError> {
         let mut files = KVVec::new();
         let mut by_token = KVVec::new();
@@ -766,12 +768,8 @@ impl IncomingFiles {
             return Ok(Self { files, by_token });
         }
 
-        let chain = Chain::<wire::File, { wire::FILES_PER_BLOCK }>::follow(
-            memory,
-            "luo_file_set_ser",
-            "files",
-            set.files,
-        )?;
+        let chain =
+            Chain::<wire::File>::follow(memory, PAGE_SIZE, "luo_file_set_ser", "files", set.files)?;
         if chain.len() != set.count {
             let why = "not the number of files in the blocks";
             return damaged("luo_file_set_ser", "count", Found::Number(set.count), why);
@@ -788,7 +786,7 @@ impl IncomingFiles {
             return damaged("luo_file_ser", "token", Found::Number(token), why);
         }
 
-        pages.extend_from_slice(chain.pages(), GFP_KERNEL)?;
+        blocks.extend_from_slice(chain.blocks(), GFP_KERNEL)?;
         Ok(Self { files, by_token })
     }
 

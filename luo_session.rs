@@ -42,6 +42,7 @@ use crate::block::ReadError;
 use crate::c_api::Argument;
 use crate::c_api::SessionFile;
 use crate::kho;
+use crate::kho::Extent;
 use crate::kho::Memory;
 use crate::kho::Preserved;
 use crate::kho::Published;
@@ -56,6 +57,7 @@ use kernel::fs::file::flags::O_CLOEXEC;
 use kernel::fs::file::FileDescriptorReservation;
 use kernel::ioctl::_IOC_NR;
 use kernel::new_mutex;
+use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::rbtree::Entry;
 use kernel::rbtree::RBTree;
@@ -79,7 +81,7 @@ pub(crate) mod tests;
 mod alloc_tests;
 
 /// The sessions that the previous kernel handed over, as they stand in its memory.
-pub(crate) type Blocks = Chain<wire::Session, { wire::SESSIONS_PER_BLOCK }>;
+pub(crate) type Blocks = Chain<wire::Session>;
 
 /// The name of a session: 1 to 63 bytes, none of them NUL.
 ///
@@ -324,7 +326,7 @@ struct OutgoingTable {
     created: u64,
     /// While they are serialized, the sessions in the order of their creation; empty otherwise.
     in_order: KVVec<Arc<Session<Outgoing>>>,
-    blocks: BlockSet<wire::Session, { wire::SESSIONS_PER_BLOCK }>,
+    blocks: BlockSet<wire::Session>,
     root: Option<Root>,
 }
 
@@ -335,7 +337,7 @@ impl OutgoingTable {
             count: 0,
             created: 0,
             in_order: KVVec::new(),
-            blocks: BlockSet::new(),
+            blocks: BlockSet::new(PAGE_SIZE),
             root: None,
         }
     }
@@ -467,10 +469,10 @@ impl IncomingTable {
                 mut memory,
                 sessions: chain,
             } => {
-                let mut pages = KVVec::new();
+                let mut blocks = KVVec::new();
 
-                self.sessions = Self::read(sessions, &memory, &chain, &mut pages)?;
-                memory.release(&pages);
+                self.sessions = Self::read(sessions, &memory, &chain, &mut blocks)?;
+                memory.release(&blocks);
                 self.handover = Handover::Restored;
                 Ok(())
             }
@@ -481,23 +483,28 @@ impl IncomingTable {
         sessions: &'static Sessions,
         memory: &impl Memory,
         chain: &Blocks,
-        pages: &mut KVVec<u64>,
+        blocks: &mut KVVec<Extent>,
     ) -> Result<ByName<Incoming>> {
         let mut table = RBTree::new();
 
-        pages
-            .extend_from_slice(chain.pages(), GFP_KERNEL)
+        blocks
+            .extend_from_slice(chain.blocks(), GFP_KERNEL)
             .map_err(|err| refuse(err.into(), None))?;
         for record in chain.iter(memory) {
-            Self::read_session(&mut table, sessions, memory, record, pages)
+            Self::read_session(&mut table, sessions, memory, record, blocks)
                 .map_err(|reason| refuse(reason, Name::new(&record.name)))?;
         }
 
-        pages.sort_unstable();
-        if let Some(&[phys, _]) = pages.array_windows().find(|[a, b]| a == b) {
+        blocks.sort_unstable();
+        if let Some([block, _]) = blocks.array_windows().find(|[a, b]| a == b) {
             let why = "a block of two chains";
-            return damaged("kho_block_header_ser", "next", Found::Number(phys), why)
-                .map_err(|reason| refuse(reason, None));
+            return damaged(
+                "kho_block_header_ser",
+                "next",
+                Found::Number(block.phys),
+                why,
+            )
+            .map_err(|reason| refuse(reason, None));
         }
 
         Ok(table)
@@ -508,7 +515,7 @@ impl IncomingTable {
         sessions: &'static Sessions,
         memory: &impl Memory,
         record: &wire::Session,
-        pages: &mut KVVec<u64>,
+        blocks: &mut KVVec<Extent>,
     ) -> Result<(), ReadError> {
         let bad_name = |why| damaged("luo_session_ser", "name", Found::Nothing, why);
         let Some(name) = Name::new(&record.name) else {
@@ -518,7 +525,7 @@ impl IncomingTable {
         let Entry::Vacant(entry) = table.entry(name) else {
             return bad_name("a second session of this name");
         };
-        let files = IncomingFiles::read(&sessions.registry, memory, &record.file_set, pages)?;
+        let files = IncomingFiles::read(&sessions.registry, memory, &record.file_set, blocks)?;
         let session = Session::new(sessions, name, Atomic::new(false), files)?;
 
         entry.insert(session, node);

@@ -5,7 +5,6 @@
 //! C header: `include/linux/kho/abi/luo.h`. All integers are in the byte order of the machine;
 //! all addresses are physical.
 
-use super::block;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::static_assert;
@@ -99,17 +98,9 @@ pub(crate) struct FlbPage {
 /// The most FLBs that can be handed over.
 pub(crate) const FLBS_PER_PAGE: usize = (PAGE_SIZE - size_of::<FlbHeader>()) / size_of::<Flb>();
 
-/// The entries of a block of sessions.
-pub(crate) const SESSIONS_PER_BLOCK: usize = block::capacity::<Session>();
-
-/// The entries of a block of files.
-pub(crate) const FILES_PER_BLOCK: usize = block::capacity::<File>();
-
 static_assert!(size_of::<Root>() == 32);
 static_assert!(size_of::<FileSet>() == 16);
 static_assert!(size_of::<Session>() == 80);
 static_assert!(size_of::<File>() == 64);
 static_assert!(size_of::<FlbHeader>() == 16);
 static_assert!(size_of::<Flb>() == 64);
-static_assert!(SESSIONS_PER_BLOCK == (PAGE_SIZE - 16) / 80);
-static_assert!(FILES_PER_BLOCK == (PAGE_SIZE - 16) / 64);

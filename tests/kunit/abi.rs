@@ -4,7 +4,7 @@
 //! are written down here, and how a damaged field is described.
 
 use super::*;
-use crate::abi::block::Block;
+use crate::abi::block::Header;
 use core::mem::offset_of;
 use kernel::bindings;
 use kernel::ioctl::_IOC_NR;
@@ -107,25 +107,10 @@ mod suite {
 
     #[test]
     fn block_header() {
-        type Header = Block<u64, 0>;
-
         assert_layout!(Header, kho_block_header_ser: 16 bytes, aligned to 8 and 1, {
             next, next: 0;
             count, count: 8;
         });
-        assert_eq!(offset_of!(Header, entries), 16);
-    }
-
-    #[test]
-    fn as_many_entries_as_fit_into_a_block() {
-        fn leftover<E, const N: usize>() -> usize {
-            PAGE_SIZE - size_of::<Block<E, N>>()
-        }
-
-        assert_eq!(luo_v5::SESSIONS_PER_BLOCK, 51);
-        assert_eq!(leftover::<luo_v5::Session, 51>(), 0);
-        assert_eq!(luo_v5::FILES_PER_BLOCK, 63);
-        assert_eq!(leftover::<luo_v5::File, 63>(), 48);
     }
 
     #[test]

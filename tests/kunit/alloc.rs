@@ -4,9 +4,12 @@
 //! behind, and can be repeated.
 
 use super::*;
+use crate::block::tests::FILES_PER_BLOCK;
+use crate::block::tests::SESSIONS_PER_BLOCK;
 use crate::fault::at_each_allocation;
 use crate::kho::tests::Preservations;
 use crate::luo_flb;
+use crate::luo_session::tests::follow;
 use crate::mock::check;
 use crate::mock::World;
 
@@ -51,7 +54,7 @@ fn preserve(count: u64, flbs: &str) -> Result {
                 // No block is left over, either.
                 let set = files.freeze()?;
                 let (incoming, blocks) = world.read(&set).map_err(|_| EIO)?;
-                check(blocks == before.unsigned_abs().div_ceil(wire::FILES_PER_BLOCK))?;
+                check(blocks == before.unsigned_abs().div_ceil(FILES_PER_BLOCK))?;
                 drop(incoming);
                 files.unfreeze();
 
@@ -98,7 +101,7 @@ fn add_session(count: u8) -> Result {
             let session = match result {
                 Ok(session) => session,
                 Err(_) => {
-                    let room = count.next_multiple_of(wire::SESSIONS_PER_BLOCK);
+                    let room = count.next_multiple_of(SESSIONS_PER_BLOCK);
 
                     check(table.count == count)?;
                     check(table.blocks.write(room, entry).is_err())?;
@@ -121,21 +124,21 @@ mod suite {
     fn create_session() -> Result {
         add_session(0)?;
         add_session(1)?;
-        add_session(wire::SESSIONS_PER_BLOCK as u8)
+        add_session(SESSIONS_PER_BLOCK as u8)
     }
 
     #[test]
     fn preserve_a_file() -> Result {
         preserve(0, "")?;
         preserve(1, "")?;
-        preserve(wire::FILES_PER_BLOCK as u64, "")
+        preserve(FILES_PER_BLOCK as u64, "")
     }
 
     #[test]
     fn preserve_a_file_with_flbs() -> Result {
         preserve(0, "xyz")?;
         preserve(1, "xyz")?;
-        preserve(wire::FILES_PER_BLOCK as u64, "xyz")
+        preserve(FILES_PER_BLOCK as u64, "xyz")
     }
 
     #[test]
@@ -144,7 +147,7 @@ mod suite {
         let handler = this.handler('a', 0..1000)?;
         this.edit(handler, |ops| ops.get_id = None);
         this.register(handler)?;
-        let mut files = this.preserved(0..wire::FILES_PER_BLOCK as u64 + 1)?;
+        let mut files = this.preserved(0..FILES_PER_BLOCK as u64 + 1)?;
         let set = files.freeze()?;
         let mut next = World::new()?;
         next.registered('a', 0..0)?;
@@ -256,7 +259,7 @@ mod suite {
         let handler = this.handler('a', 0..1000)?;
         this.edit(handler, |ops| ops.get_id = None);
         this.register(handler)?;
-        let mut blocks = BlockSet::<wire::Session, { wire::SESSIONS_PER_BLOCK }>::new();
+        let mut blocks = BlockSet::<wire::Session>::new(PAGE_SIZE);
         let mut files = KVec::new();
         let mut next = World::new()?;
         next.registered('a', 0..0)?;
@@ -277,8 +280,7 @@ mod suite {
             "restore sessions",
             || Ok(()),
             |()| {
-                let chain = Blocks::follow(&Preservations, "luo_ser", "sessions_pa", blocks.head());
-                let chain = chain.map_err(|reason| refuse(reason, None))?;
+                let chain = follow(&Preservations, blocks.head())?;
                 let mut pages = KVVec::new();
                 let table =
                     IncomingTable::read(next.sessions(), &Preservations, &chain, &mut pages)?;

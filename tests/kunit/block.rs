@@ -9,73 +9,145 @@ use crate::kho::tests::handed_over;
 use crate::kho::tests::preserved_order;
 use crate::kho::tests::HandedOverPages;
 use crate::kho::tests::Preservations;
+use kernel::page::PAGE_SIZE;
 
-const WORDS: usize = kernel::page::PAGE_SIZE / size_of::<u64>();
-const FILES: usize = wire::FILES_PER_BLOCK;
+/// The entries of a block of one page, as written down here.
+pub(crate) const FILES_PER_BLOCK: usize = 63;
+pub(crate) const SESSIONS_PER_BLOCK: usize = 51;
 
-type FileSet = BlockSet<wire::File, FILES>;
-type FileChain = Chain<wire::File, FILES>;
+/// A size of blocks, and how many files go into such a block.
+#[derive(Clone, Copy)]
+struct Size {
+    pages: usize,
+    files: usize,
+}
 
-/// Numbers of files at and around every boundary.
-const COUNTS: [usize; 8] = [
-    0,
-    1,
-    FILES - 1,
-    FILES,
-    FILES + 1,
-    2 * FILES,
-    2 * FILES + 1,
-    500,
+const SIZES: [Size; 3] = [
+    Size {
+        pages: 1,
+        files: FILES_PER_BLOCK,
+    },
+    Size {
+        pages: 2,
+        files: 127,
+    },
+    Size {
+        pages: 16,
+        files: 1023,
+    },
 ];
 
-/// Pages that were "handed over", at addresses of their own choice.
-pub(crate) struct Pages(KVVec<KVVec<u64>>);
+type FileSet = BlockSet<wire::File>;
+type FileChain = Chain<wire::File>;
+
+impl Size {
+    fn bytes(self) -> usize {
+        self.pages * PAGE_SIZE
+    }
+
+    fn order(self) -> u32 {
+        self.pages.ilog2()
+    }
+
+    /// Numbers of files at and around every boundary.
+    fn counts(self) -> [usize; 8] {
+        let full = self.files;
+
+        [0, 1, full - 1, full, full + 1, 2 * full, 2 * full + 1, 500]
+    }
+
+    /// A set without blocks.
+    fn set(self) -> FileSet {
+        FileSet::new(self.bytes())
+    }
+
+    /// A set with room for `count` files, and those files in it.
+    fn written(self, count: usize) -> Result<FileSet> {
+        let mut set = self.set();
+
+        set.reserve(count)?;
+        write(&mut set, count)?;
+        Ok(set)
+    }
+
+    fn follow(self, memory: &impl Memory, head: u64) -> Result<FileChain, ReadError> {
+        FileChain::follow(memory, self.bytes(), "record", "head", head)
+    }
+
+    /// Whether the next kernel will find `count` files in the set, and its blocks are as many as
+    /// that takes, each preserved.
+    fn is_read_back(self, set: &FileSet, count: usize) -> bool {
+        let Ok(chain) = self.follow(&Preservations, set.head()) else {
+            return false;
+        };
+        let mut found = chain.iter(&Preservations).enumerate();
+
+        chain.len() == count as u64
+            && chain.blocks().len() == count.div_ceil(self.files)
+            && set.blocks.iter().map(Preserved::phys).eq(addresses(&chain))
+            && found.all(|(number, it)| it.as_bytes() == file(number).as_bytes())
+            && chain.iter(&Preservations).count() == count
+    }
+}
+
+fn addresses(chain: &FileChain) -> impl Iterator<Item = u64> + '_ {
+    chain.blocks().iter().map(|block| block.phys)
+}
+
+/// Blocks that were "handed over", at addresses of their own choice.
+pub(crate) struct Pages {
+    block_size: usize,
+    blocks: KVVec<KVVec<u64>>,
+}
 
 impl Pages {
     /// One page a count, each a block linked to the next.
     pub(crate) fn chain(counts: &[u64]) -> Result<Self> {
-        let mut pages = KVVec::new();
+        Self::chain_of(PAGE_SIZE, counts)
+    }
+
+    /// As [`Self::chain`], of larger blocks.
+    pub(crate) fn chain_of(block_size: usize, counts: &[u64]) -> Result<Self> {
+        let mut blocks = KVVec::new();
 
         for (index, &count) in counts.iter().enumerate() {
-            let mut page = KVVec::from_elem(0, WORDS, GFP_KERNEL)?;
+            let mut block = KVVec::from_elem(0, block_size / 8, GFP_KERNEL)?;
 
-            page[0] = if index + 1 < counts.len() {
+            block[0] = if index + 1 < counts.len() {
                 Self::phys(index + 1)
             } else {
                 0
             };
-            page[1] = count;
-            pages.push(page, GFP_KERNEL)?;
+            block[1] = count;
+            blocks.push(block, GFP_KERNEL)?;
         }
 
-        Ok(Self(pages))
+        Ok(Self { block_size, blocks })
     }
 
-    /// The address of a page.
+    /// The address of a block.
     pub(crate) const fn phys(index: usize) -> u64 {
-        ((index + 7) * kernel::page::PAGE_SIZE) as u64
+        ((index + 7) * PAGE_SIZE) as u64
     }
 
-    /// Writes one of the 64-bit words of a page.
-    pub(crate) fn word(&mut self, page: usize, at: usize, value: u64) {
-        self.0[page][at] = value;
+    /// Writes one of the 64-bit words of a block.
+    pub(crate) fn word(&mut self, block: usize, at: usize, value: u64) {
+        self.blocks[block][at] = value;
     }
 
     fn follow(&self) -> Result<FileChain, ReadError> {
-        FileChain::follow(self, "record", "head", Self::phys(0))
+        FileChain::follow(self, self.block_size, "record", "head", Self::phys(0))
     }
 }
 
 impl Memory for Pages {
-    fn page<T: FromBytes + Immutable + KnownLayout>(&self, phys: u64) -> Option<&T> {
-        let index = (0..self.0.len()).find(|&index| Self::phys(index) == phys)?;
+    fn bytes(&self, extent: Extent) -> Option<&[u8]> {
+        let index = (0..self.blocks.len()).find(|&index| Self::phys(index) == extent.phys)?;
 
-        T::ref_from_prefix(self.0[index].as_bytes())
-            .ok()
-            .map(|(page, _)| page)
+        (extent.size == self.block_size).then(|| self.blocks[index].as_bytes())
     }
 
-    fn release(&mut self, _pages: &[u64]) {}
+    fn release(&mut self, _extents: &[Extent]) {}
 }
 
 /// The field and the value that a chain is refused for.
@@ -99,36 +171,8 @@ fn file(number: usize) -> wire::File {
     }
 }
 
-/// A set with room for `count` files, and those files in it.
-fn written(count: usize) -> Result<FileSet> {
-    let mut set = FileSet::new();
-
-    set.reserve(count)?;
-    write(&mut set, count)?;
-    Ok(set)
-}
-
 fn write(set: &mut FileSet, count: usize) -> Result {
     (0..count).try_for_each(|number| set.write(number, file(number)))
-}
-
-/// Whether the next kernel will find `count` files in the set, and its blocks are as many as that
-/// takes, each preserved.
-fn is_read_back(set: &FileSet, count: usize) -> bool {
-    let Ok(chain) = FileChain::follow(&Preservations, "record", "head", set.head()) else {
-        return false;
-    };
-    let mut found = chain.iter(&Preservations).enumerate();
-
-    chain.len() == count as u64
-        && chain.pages().len() == count.div_ceil(FILES)
-        && set
-            .blocks
-            .iter()
-            .map(Preserved::phys)
-            .eq(chain.pages().iter().copied())
-        && found.all(|(number, it)| it.as_bytes() == file(number).as_bytes())
-        && chain.iter(&Preservations).count() == count
 }
 
 #[kunit_tests(luo_block)]
@@ -136,17 +180,32 @@ mod suite {
     use super::*;
 
     #[test]
-    fn there_are_as_many_blocks_as_were_reserved() -> Result {
-        for from in COUNTS {
-            for to in COUNTS {
-                let mut set = FileSet::new();
+    fn as_many_entries_as_fit_into_a_block() {
+        for size in SIZES {
+            assert_eq!(capacity::<wire::File>(size.bytes()), size.files);
+        }
+        assert_eq!(capacity::<wire::Session>(PAGE_SIZE), SESSIONS_PER_BLOCK);
+        assert_eq!(capacity::<wire::Session>(16 * PAGE_SIZE), 819);
 
-                set.reserve(from)?;
-                assert_eq!(set.blocks.len(), from.div_ceil(FILES));
-                set.reserve(to)?;
-                assert_eq!(set.blocks.len(), from.max(to).div_ceil(FILES));
-                set.shrink(to);
-                assert_eq!(set.blocks.len(), to.div_ceil(FILES));
+        assert_eq!(capacity::<wire::File>(16 + 64), 1);
+        assert_eq!(capacity::<wire::File>(16 + 63), 0);
+        assert_eq!(capacity::<wire::File>(15), 0);
+    }
+
+    #[test]
+    fn there_are_as_many_blocks_as_were_reserved() -> Result {
+        for size in SIZES {
+            for from in size.counts() {
+                for to in size.counts() {
+                    let mut set = size.set();
+
+                    set.reserve(from)?;
+                    assert_eq!(set.blocks.len(), from.div_ceil(size.files));
+                    set.reserve(to)?;
+                    assert_eq!(set.blocks.len(), from.max(to).div_ceil(size.files));
+                    set.shrink(to);
+                    assert_eq!(set.blocks.len(), to.div_ceil(size.files));
+                }
             }
         }
         Ok(())
@@ -154,20 +213,22 @@ mod suite {
 
     #[test]
     fn blocks_are_linked_by_physical_address() -> Result {
-        for from in COUNTS {
-            for to in COUNTS {
-                let mut set = FileSet::new();
+        for size in SIZES {
+            for from in size.counts() {
+                for to in size.counts() {
+                    let mut set = size.set();
 
-                set.reserve(from)?;
-                set.shrink(to);
-                set.reserve(to)?;
+                    set.reserve(from)?;
+                    set.shrink(to);
+                    set.reserve(to)?;
 
-                let mut link = set.head();
-                for block in &set.blocks {
-                    assert_eq!(block.phys(), link);
-                    link = block.next;
+                    let mut link = set.head();
+                    for block in &set.blocks {
+                        assert_eq!(block.phys(), link);
+                        link = u64::from_ne_bytes(*block.first_chunk().ok_or(EINVAL)?);
+                    }
+                    assert_eq!(link, 0);
                 }
-                assert_eq!(link, 0);
             }
         }
         Ok(())
@@ -175,73 +236,108 @@ mod suite {
 
     #[test]
     fn blocks_are_preserved_until_they_are_given_back() -> Result {
-        let mut set = FileSet::new();
+        for size in SIZES {
+            let mut set = size.set();
+            let order = Some(size.order());
 
-        set.reserve(3 * FILES)?;
-        let phys = [0, 1, 2].map(|block: usize| set.blocks[block].phys());
-        assert!(phys.iter().all(|&phys| preserved_order(phys) == Some(0)));
+            set.reserve(3 * size.files)?;
+            let phys = [0, 1, 2].map(|block: usize| set.blocks[block].phys());
+            assert!(phys.iter().all(|&phys| preserved_order(phys) == order));
 
-        set.shrink(FILES + 1);
-        let kept = phys.iter().map(|&phys| preserved_order(phys).is_some());
-        assert!(kept.eq([true, true, false]));
+            set.shrink(size.files + 1);
+            let kept = phys.map(preserved_order);
+            assert_eq!(kept, [order, order, None]);
 
-        drop(set);
-        assert!(phys.iter().all(|&phys| preserved_order(phys).is_none()));
+            drop(set);
+            assert!(phys.iter().all(|&phys| preserved_order(phys).is_none()));
+        }
         Ok(())
     }
 
     #[test]
     fn what_is_written_is_read_back() -> Result {
-        for count in COUNTS {
-            assert!(is_read_back(&written(count)?, count));
+        for size in SIZES {
+            for count in size.counts() {
+                assert!(size.is_read_back(&size.written(count)?, count));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn blocks_of_another_size_are_not_read() -> Result {
+        for size in SIZES {
+            let set = size.written(1)?;
+
+            for other in SIZES {
+                let chain = other.follow(&Preservations, set.head());
+                assert_eq!(chain.is_ok(), other.pages == size.pages);
+                if chain.is_err() {
+                    assert_eq!(refusal(chain), Some(("head", set.head())));
+                }
+            }
         }
         Ok(())
     }
 
     #[test]
     fn there_is_no_room_behind_the_last_block() -> Result {
-        for count in COUNTS {
-            let mut set = written(count)?;
-            let room = count.next_multiple_of(FILES);
+        for size in SIZES {
+            for count in size.counts() {
+                let mut set = size.written(count)?;
+                let room = count.next_multiple_of(size.files);
 
-            for number in count..room {
-                set.write(number, file(number))?;
+                for number in count..room {
+                    set.write(number, file(number))?;
+                }
+                assert_eq!(set.write(room, file(room)), Err(ENOSPC));
+                assert_eq!(set.write(room + size.files, file(0)), Err(ENOSPC));
+                assert!(size.is_read_back(&set, room));
             }
-            assert_eq!(set.write(room, file(room)), Err(ENOSPC));
-            assert_eq!(set.write(room + FILES, file(0)), Err(ENOSPC));
-            assert!(is_read_back(&set, room));
         }
         Ok(())
     }
 
     #[test]
-    fn what_is_cleared_is_zero_and_still_linked() -> Result {
-        for count in COUNTS {
-            let mut set = written(count)?;
+    fn a_block_too_small_for_an_entry_has_no_room() -> Result {
+        let mut set = FileSet::new(16 + 63);
 
-            set.clear();
-            assert_eq!(set.blocks.len(), count.div_ceil(FILES));
-            for block in &set.blocks {
-                assert_eq!(block.count, 0);
-                assert!(block.entries.as_bytes().iter().all(|&byte| byte == 0));
+        set.reserve(2)?;
+        assert_eq!(set.write(0, file(0)), Err(ENOSPC));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_cleared_is_zero_and_still_linked() -> Result {
+        for size in SIZES {
+            for count in size.counts() {
+                let mut set = size.written(count)?;
+
+                set.clear();
+                assert_eq!(set.blocks.len(), count.div_ceil(size.files));
+                for block in &set.blocks {
+                    assert!(block.iter().skip(8).all(|&byte| byte == 0));
+                }
+                write(&mut set, count)?;
+                assert!(size.is_read_back(&set, count));
             }
-            write(&mut set, count)?;
-            assert!(is_read_back(&set, count));
         }
         Ok(())
     }
 
     #[test]
     fn fewer_or_more_are_written_after_going_back() -> Result {
-        for from in COUNTS {
-            for to in COUNTS {
-                let mut set = written(from)?;
+        for size in SIZES {
+            for from in size.counts() {
+                for to in size.counts() {
+                    let mut set = size.written(from)?;
 
-                set.clear();
-                set.shrink(to);
-                set.reserve(to)?;
-                write(&mut set, to)?;
-                assert!(is_read_back(&set, to));
+                    set.clear();
+                    set.shrink(to);
+                    set.reserve(to)?;
+                    write(&mut set, to)?;
+                    assert!(size.is_read_back(&set, to));
+                }
             }
         }
         Ok(())
@@ -249,7 +345,7 @@ mod suite {
 
     #[test]
     fn a_set_knows_when_it_is_too_long_for_c() -> Result {
-        let mut set = BlockSet::<u64, 1>::new();
+        let mut set = BlockSet::<u64>::new(16 + 8);
 
         set.reserve(10_000)?;
         assert!(!set.exceeds_c());
@@ -261,66 +357,70 @@ mod suite {
     #[test]
     fn no_chain() -> Result {
         let pages = Pages::chain(&[1])?;
-        let chain = FileChain::follow(&pages, "record", "head", 0);
+        let chain = FileChain::follow(&pages, PAGE_SIZE, "record", "head", 0);
 
-        assert!(chain.is_ok_and(|chain| chain.len() == 0 && chain.pages().is_empty()));
+        assert!(chain.is_ok_and(|chain| chain.len() == 0 && chain.blocks().is_empty()));
         Ok(())
     }
 
     #[test]
     fn sound_chains() -> Result {
-        let full = FILES as u64;
+        for size in SIZES {
+            let full = size.files as u64;
 
-        for counts in [
-            &[1][..],
-            &[full],
-            &[full, 1],
-            &[full, full, full, 5],
-            // The C LUO may leave an empty block at the end.
-            &[full, 0],
-        ] {
-            let mut pages = Pages::chain(counts)?;
+            for counts in [
+                &[1][..],
+                &[full],
+                &[full, 1],
+                &[full, full, full, 5],
+                // The C LUO may leave an empty block at the end.
+                &[full, 0],
+            ] {
+                let mut pages = Pages::chain_of(size.bytes(), counts)?;
 
-            // The first field of each entry that is an integer tells its place.
-            let mut expected = 0;
-            for (page, &count) in pages.0.iter_mut().zip(counts) {
-                for entry in 0..count as usize {
-                    page[2 + entry * 8 + 6] = expected;
-                    expected += 1;
+                // The first field of each entry that is an integer tells its place.
+                let mut expected = 0;
+                for (block, &count) in pages.blocks.iter_mut().zip(counts) {
+                    for entry in 0..count as usize {
+                        block[2 + entry * 8 + 6] = expected;
+                        expected += 1;
+                    }
                 }
-            }
 
-            let Ok(chain) = pages.follow() else {
-                return Err(EINVAL);
-            };
-            assert_eq!(chain.len(), counts.iter().sum::<u64>());
-            assert_eq!(chain.pages().len(), counts.len());
+                let Ok(chain) = pages.follow() else {
+                    return Err(EINVAL);
+                };
+                assert_eq!(chain.len(), counts.iter().sum::<u64>());
+                assert_eq!(chain.blocks().len(), counts.len());
 
-            let mut found = 0;
-            for file in chain.iter(&pages) {
-                assert_eq!(file.data, found);
-                found += 1;
+                let mut found = 0;
+                for file in chain.iter(&pages) {
+                    assert_eq!(file.data, found);
+                    found += 1;
+                }
+                assert_eq!(found, expected);
             }
-            assert_eq!(found, expected);
         }
         Ok(())
     }
 
     #[test]
     fn wrong_counts() -> Result {
-        let full = FILES as u64;
+        for size in SIZES {
+            let full = size.files as u64;
 
-        for (counts, value) in [
-            (&[full + 1][..], full + 1),
-            (&[full, u64::MAX, 1], u64::MAX),
-            (&[0], 0),
-            (&[0, 1], 0),
-            (&[full, 0, 1], 0),
-            (&[full, 0, 0], 0),
-        ] {
-            let pages = Pages::chain(counts)?;
+            for (counts, value) in [
+                (&[full + 1][..], full + 1),
+                (&[full, u64::MAX, 1], u64::MAX),
+                (&[0], 0),
+                (&[0, 1], 0),
+                (&[full, 0, 1], 0),
+                (&[full, 0, 0], 0),
+            ] {
+                let pages = Pages::chain_of(size.bytes(), counts)?;
 
-            assert_eq!(refusal(pages.follow()), Some(("count", value)));
+                assert_eq!(refusal(pages.follow()), Some(("count", value)));
+            }
         }
         Ok(())
     }
@@ -335,17 +435,19 @@ mod suite {
             u64::MAX,
         ];
 
-        for phys in wrong {
-            for at in 0..3 {
-                let mut pages = Pages::chain(&[1, 1, 1])?;
+        for size in SIZES {
+            for phys in wrong {
+                for at in 0..3 {
+                    let mut pages = Pages::chain_of(size.bytes(), &[1, 1, 1])?;
 
-                pages.0[at][0] = phys;
-                assert_eq!(refusal(pages.follow()), Some(("next", phys)));
+                    pages.word(at, 0, phys);
+                    assert_eq!(refusal(pages.follow()), Some(("next", phys)));
+                }
+
+                let pages = Pages::chain_of(size.bytes(), &[1])?;
+                let chain = size.follow(&pages, phys);
+                assert_eq!(refusal(chain), Some(("head", phys)));
             }
-
-            let pages = Pages::chain(&[1])?;
-            let chain = FileChain::follow(&pages, "record", "head", phys);
-            assert_eq!(refusal(chain), Some(("head", phys)));
         }
         Ok(())
     }
@@ -356,7 +458,7 @@ mod suite {
             for to in 0..len {
                 let mut pages = Pages::chain(&[1; 20][..len])?;
 
-                pages.0[len - 1][0] = Pages::phys(to);
+                pages.word(len - 1, 0, Pages::phys(to));
                 assert!(matches!(refusal(pages.follow()), Some(("next", _))));
             }
         }
@@ -365,21 +467,27 @@ mod suite {
 
     #[test]
     fn a_chain_of_pages_that_were_handed_over_is_read() -> Result {
-        let mut pages = [HandedOverPages::new(0)?, HandedOverPages::new(0)?];
-        let next = pages[1].phys();
+        for size in SIZES {
+            let mut pages = [
+                HandedOverPages::new(size.order())?,
+                HandedOverPages::new(size.order())?,
+            ];
+            let next = pages[1].phys();
 
-        pages[0].words()[..2].copy_from_slice(&[next, FILES as u64]);
-        pages[1].words()[1] = 1;
-        pages[1].words()[2 + 6] = 0x1234;
+            pages[0].words()[..2].copy_from_slice(&[next, size.files as u64]);
+            pages[0].words()[2 + (size.files - 1) * 8 + 6] = 0x1234;
+            pages[1].words()[1] = 1;
+            pages[1].words()[2 + 6] = 0x5678;
 
-        let memory = handed_over();
-        let chain = FileChain::follow(&memory, "record", "head", pages[0].phys());
-        let chain = chain.map_err(|_| EINVAL)?;
-        assert_eq!(chain.pages(), pages.each_ref().map(HandedOverPages::phys));
-        assert!(chain
-            .iter(&memory)
-            .last()
-            .is_some_and(|file| file.data == 0x1234));
+            let memory = handed_over();
+            let chain = size.follow(&memory, pages[0].phys()).map_err(|_| EINVAL)?;
+            assert!(addresses(&chain).eq(pages.iter().map(HandedOverPages::phys)));
+
+            let mut last = chain.iter(&memory).skip(size.files - 1);
+            assert!(last.next().is_some_and(|file| file.data == 0x1234));
+            assert!(last.next().is_some_and(|file| file.data == 0x5678));
+            assert!(last.next().is_none());
+        }
         Ok(())
     }
 
@@ -391,8 +499,8 @@ mod suite {
         let own = Preserved::<wire::Root>::new()?;
         let mut memory = handed_over();
 
-        page.words()[1] = FILES as u64;
-        memory.release(&[released.phys()]);
+        page.words()[1] = 1;
+        memory.release(&[released.extent()]);
         for phys in [
             page.phys() + 1,
             page.phys() + 8,
@@ -407,11 +515,11 @@ mod suite {
             1 << 63,
             u64::MAX - 4095,
         ] {
-            let chain = FileChain::follow(&memory, "record", "head", phys);
+            let chain = FileChain::follow(&memory, PAGE_SIZE, "record", "head", phys);
             assert_eq!(refusal(chain), Some(("head", phys)));
 
             page.words()[0] = phys;
-            let chain = FileChain::follow(&memory, "record", "head", page.phys());
+            let chain = FileChain::follow(&memory, PAGE_SIZE, "record", "head", page.phys());
             assert_eq!(refusal(chain), Some(("next", phys)));
         }
         Ok(())
@@ -425,7 +533,7 @@ mod suite {
         for (page, next) in pages.iter_mut().zip([phys[1], phys[0]]) {
             page.words()[..2].copy_from_slice(&[next, 1]);
         }
-        let chain = FileChain::follow(&handed_over(), "record", "head", phys[0]);
+        let chain = FileChain::follow(&handed_over(), PAGE_SIZE, "record", "head", phys[0]);
         assert!(matches!(refusal(chain), Some(("next", _))));
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! order, and what is undone when one of them refuses.
 
 use super::*;
+use crate::block::tests::FILES_PER_BLOCK;
 use crate::kho::tests::preserved_order;
 use crate::mock::number_of;
 use crate::mock::World;
@@ -543,7 +544,7 @@ mod suite {
 
     #[test]
     fn refused_preserve_takes_no_block() -> Result {
-        let full = wire::FILES_PER_BLOCK as u64;
+        let full = FILES_PER_BLOCK as u64;
 
         for (count, blocks) in [(0, 0), (1, 1), (full - 1, 1), (full, 1), (full + 1, 2)] {
             let mut world = World::new()?;

@@ -34,15 +34,16 @@ pub(crate) fn published(name: &CStr) -> Option<(u64, u64)> {
 pub(crate) struct Preservations;
 
 impl Memory for Preservations {
-    fn page<T: FromBytes + Immutable + KnownLayout>(&self, phys: u64) -> Option<&T> {
-        const { assert!(size_of::<T>() <= PAGE_SIZE && align_of::<T>() <= PAGE_SIZE) };
+    fn bytes(&self, extent: Extent) -> Option<&[u8]> {
+        let Extent { phys, size } = extent;
 
-        // SAFETY: This is a page that somebody allocated and preserved, and any bytes are a `T`.
-        (preserved_order(phys) == Some(0))
-            .then(|| unsafe { &*luo_phys_to_virt(phys).cast_const().cast::<T>() })
+        // SAFETY: These are pages that somebody allocated and preserved.
+        (preserved_order(phys) == Some(order(size))).then(|| unsafe {
+            slice::from_raw_parts(luo_phys_to_virt(phys).cast_const().cast(), size)
+        })
     }
 
-    fn release(&mut self, _pages: &[u64]) {}
+    fn release(&mut self, _extents: &[Extent]) {}
 }
 
 /// Pages of this kernel that look as if the previous one had handed them over.
@@ -66,10 +67,20 @@ impl HandedOverPages {
         self.phys
     }
 
-    /// The 64-bit words of the first page, to change them.
-    pub(crate) fn words(&mut self) -> &mut [u64; PAGE_SIZE / size_of::<u64>()] {
+    /// All pages.
+    pub(crate) fn extent(&self) -> Extent {
+        Extent {
+            phys: self.phys,
+            size: PAGE_SIZE << self.order,
+        }
+    }
+
+    /// The 64-bit words of the pages, to change them.
+    pub(crate) fn words(&mut self) -> &mut [u64] {
+        let Extent { phys, size } = self.extent();
+
         // SAFETY: Nobody else knows of the pages, and `self` is borrowed exclusively.
-        unsafe { &mut *luo_phys_to_virt(self.phys).cast() }
+        unsafe { slice::from_raw_parts_mut(luo_phys_to_virt(phys).cast(), size / 8) }
     }
 }
 
@@ -157,6 +168,29 @@ mod suite {
     }
 
     #[test]
+    fn bytes_are_preserved_in_as_many_pages_as_they_take() -> Result {
+        for (size, order) in [
+            (1, 0),
+            (PAGE_SIZE, 0),
+            (PAGE_SIZE + 1, 1),
+            (2 * PAGE_SIZE, 1),
+            (3 * PAGE_SIZE, 2),
+            (16 * PAGE_SIZE, 4),
+        ] {
+            let mut bytes = Preserved::zeroed(size)?;
+            let phys = bytes.phys();
+
+            assert!(bytes.len() == size && bytes.iter().all(|&byte| byte == 0));
+            bytes.fill(0xff);
+            assert_eq!(preserved_order(phys), Some(order));
+            drop(bytes);
+            assert_eq!(preserved_order(phys), None);
+        }
+        assert!(Preserved::zeroed(0).is_err_and(|err| err == EINVAL));
+        Ok(())
+    }
+
+    #[test]
     fn dropped_memory_is_freed() -> Result {
         const MEGABYTE: usize = 1 << 20;
 
@@ -194,6 +228,16 @@ mod suite {
 
         entry[4] = 7;
         assert_eq!(Preservations.page::<[u64; 5]>(phys), Some(&[0, 0, 0, 0, 7]));
+        Ok(())
+    }
+
+    #[test]
+    fn an_entry_of_bytes_says_how_many() -> Result {
+        let bytes = Preserved::zeroed(PAGE_SIZE + 5)?;
+        let phys = bytes.phys();
+
+        let _entry = bytes.publish(c"kunit")?;
+        assert_eq!(published(c"kunit"), Some((phys, PAGE_SIZE as u64 + 5)));
         Ok(())
     }
 
@@ -318,11 +362,69 @@ mod suite {
     }
 
     #[test]
+    fn several_pages_are_found_by_their_size() -> Result {
+        for order in 0..6 {
+            let mut pages = HandedOverPages::new(order)?;
+            let memory = handed_over();
+            let phys = pages.phys();
+
+            if let Some(last) = pages.words().last_mut() {
+                *last = 0x1234;
+            }
+            for size in (0..7).map(|other| PAGE_SIZE << other) {
+                let found = memory.bytes(Extent { phys, size });
+                assert_eq!(found.is_some(), size == PAGE_SIZE << order);
+                if let Some(bytes) = found {
+                    assert_eq!(bytes[size - 8..], 0x1234u64.to_ne_bytes());
+                }
+            }
+
+            // A size in between takes as many pages, and nothing but the first address will do.
+            for (offset, less, there) in [(0, 1, true), (0, PAGE_SIZE / 2 - 1, true), (8, 0, false)]
+            {
+                let size = (PAGE_SIZE << order) - less;
+                let phys = phys + offset;
+                assert_eq!(memory.bytes(Extent { phys, size }).is_some(), there);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn several_pages_are_released_as_one() -> Result {
+        for order in 1..5 {
+            let pages = HandedOverPages::new(order)?;
+            let mut memory = handed_over();
+            let Extent { phys, size } = pages.extent();
+
+            memory.release(&[size / 2, size * 2].map(|size| Extent { phys, size }));
+            assert!(memory.bytes(pages.extent()).is_some());
+            memory.release(&[pages.extent()]);
+            assert!(memory.bytes(pages.extent()).is_none());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn released_pages_are_free() -> Result {
+        const MEGABYTE: u32 = 8;
+
+        let before = free_pages();
+        for _ in 0..64 {
+            let pages = HandedOverPages::new(MEGABYTE)?;
+
+            handed_over().release(&[pages.extent()]);
+        }
+        assert!(before.saturating_sub(free_pages()) < 32 << MEGABYTE);
+        Ok(())
+    }
+
+    #[test]
     fn a_released_page_is_gone() -> Result {
         let pages = [HandedOverPages::new(0)?, HandedOverPages::new(0)?];
         let mut memory = handed_over();
 
-        memory.release(&[pages[0].phys()]);
+        memory.release(&[pages[0].extent()]);
         assert!(memory.page::<u64>(pages[0].phys()).is_none());
         assert!(memory.page::<u64>(pages[1].phys()).is_some());
         Ok(())
@@ -336,15 +438,21 @@ mod suite {
         let mut memory = handed_over();
 
         // A page twice, memory of this kernel, no page, nowhere: KHO would warn.
-        memory.release(&[
-            page.phys(),
-            page.phys(),
-            own.phys(),
-            pages.phys(),
-            page.phys() + 1,
-            0,
-            u64::MAX,
-        ]);
+        memory.release(
+            &[
+                page.phys(),
+                page.phys(),
+                own.phys(),
+                pages.phys(),
+                page.phys() + 1,
+                0,
+                u64::MAX,
+            ]
+            .map(|phys| Extent {
+                phys,
+                size: PAGE_SIZE,
+            }),
+        );
         assert!(memory.page::<u64>(page.phys()).is_none());
         assert_eq!(preserved_order(own.phys()), Some(0));
         // SAFETY: Any address may be asked for.

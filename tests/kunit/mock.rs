@@ -624,10 +624,10 @@ impl World {
 
     /// Reads back what this kernel has written, into this world. Returns the number of blocks too.
     pub(crate) fn read(&self, set: &wire::FileSet) -> Result<(IncomingFiles, usize), ReadError> {
-        let mut pages = KVVec::new();
-        let files = IncomingFiles::read(self.registry(), &Preservations, set, &mut pages)?;
+        let mut blocks = KVVec::new();
+        let files = IncomingFiles::read(self.registry(), &Preservations, set, &mut blocks)?;
 
-        Ok((files, pages.len()))
+        Ok((files, blocks.len()))
     }
 
     /// The call that is going to fail: the one after `after` others that begin like it.

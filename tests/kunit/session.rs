@@ -5,6 +5,7 @@
 
 use super::*;
 use crate::block::tests::Pages;
+use crate::block::tests::SESSIONS_PER_BLOCK;
 use crate::kho::tests::handed_over;
 use crate::kho::tests::preserved_order;
 use crate::kho::tests::HandedOverPages;
@@ -368,10 +369,9 @@ fn hand_over_by_kho() -> Result<[HandedOverPages; 3]> {
 
 fn pending(pages: &[HandedOverPages; 3]) -> Result<Handover> {
     let memory = handed_over();
-    let sessions = Blocks::follow(&memory, "luo_ser", "sessions_pa", pages[0].phys());
 
     Ok(Handover::Pending {
-        sessions: sessions.map_err(|_| EINVAL)?,
+        sessions: follow(&memory, pages[0].phys())?,
         memory,
     })
 }
@@ -385,18 +385,23 @@ fn restored() -> Result<(&'static Sessions, &'static Handler)> {
     Ok((sessions, handler))
 }
 
-/// Reads the hand-over whose first block of sessions is at `head`; returns it and its pages.
+/// The chain of sessions whose first block is at `head`.
+pub(crate) fn follow(memory: &impl Memory, head: u64) -> Result<Blocks> {
+    Blocks::follow(memory, PAGE_SIZE, "luo_ser", "sessions_pa", head)
+        .map_err(|reason| refuse(reason, None))
+}
+
+/// Reads the hand-over whose first block of sessions is at `head`; returns it and its blocks.
 fn read(
     sessions: &'static Sessions,
     memory: &impl Memory,
     head: u64,
-) -> Result<(ByName<Incoming>, KVVec<u64>)> {
-    let chain = Blocks::follow(memory, "luo_ser", "sessions_pa", head);
-    let chain = chain.map_err(|reason| refuse(reason, None))?;
-    let mut pages = KVVec::new();
-    let table = IncomingTable::read(sessions, memory, &chain, &mut pages)?;
+) -> Result<(ByName<Incoming>, KVVec<Extent>)> {
+    let chain = follow(memory, head)?;
+    let mut blocks = KVVec::new();
+    let table = IncomingTable::read(sessions, memory, &chain, &mut blocks)?;
 
-    Ok((table, pages))
+    Ok((table, blocks))
 }
 
 /// Whether a hand-over with these words changed, each in a page and at a place, is refused with one
@@ -555,7 +560,7 @@ mod suite {
         let (sessions, _) = orchestrator(Handover::Restored)?;
         let mut table = sessions.outgoing.lock();
 
-        for index in 0..wire::SESSIONS_PER_BLOCK {
+        for index in 0..SESSIONS_PER_BLOCK {
             table.add(sessions, name(&[index as u8 + 1])?)?;
         }
         assert!(table
@@ -747,8 +752,7 @@ mod suite {
 
         let (result, head) = serialize(sessions)?;
         assert_eq!(result, Ok(()));
-        let chain = Blocks::follow(&Preservations, "luo_ser", "sessions_pa", head);
-        let chain = chain.map_err(|_| EINVAL)?;
+        let chain = follow(&Preservations, head)?;
         let mut order = KVec::new();
         for record in chain.iter(&Preservations) {
             order.push(record.name[0], GFP_KERNEL)?;
@@ -769,9 +773,10 @@ mod suite {
         assert_eq!(result, Ok(()));
 
         // A block of sessions, one of the files of "b", and two of those of "c".
-        let (table, pages) = read(new, &Preservations, head)?;
-        assert_eq!(pages.len(), 4);
-        assert!(pages.iter().all(|&phys| preserved_order(phys) == Some(0)));
+        let (table, blocks) = read(new, &Preservations, head)?;
+        assert_eq!(blocks.len(), 4);
+        let mut orders = blocks.iter().map(|block| preserved_order(block.phys));
+        assert!(orders.all(|order| order == Some(0)));
         assert!(table.keys().map(Name::as_bytes).eq([b"a", b"b", b"c"]));
         new.incoming.lock().sessions = table;
 
@@ -894,12 +899,13 @@ mod suite {
     }
 
     #[test]
-    fn a_sound_hand_over_names_all_its_pages() -> Result {
+    fn a_sound_hand_over_names_all_its_blocks() -> Result {
         let (sessions, _) = orchestrator(Handover::Restored)?;
-        let (table, pages) = read(sessions, &hand_over()?, Pages::phys(0))?;
+        let (table, blocks) = read(sessions, &hand_over()?, Pages::phys(0))?;
 
         assert_eq!(table.iter().count(), 2);
-        assert_eq!(*pages, [0, 1, 2].map(Pages::phys));
+        let phys = blocks.iter().map(|block| block.phys);
+        assert!(phys.eq([0, 1, 2].map(Pages::phys)));
         Ok(())
     }
 
