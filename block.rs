@@ -11,7 +11,8 @@
 use crate::abi::block::capacity;
 use crate::abi::block::Header;
 use crate::abi::block::C_MAX_BLOCKS;
-use crate::abi::luo_v5;
+use crate::abi::format::Field;
+use crate::abi::record;
 use crate::abi::Damage;
 use crate::abi::Found;
 use crate::kho::Extent;
@@ -163,7 +164,7 @@ pub(crate) enum ReadError {
     /// It cannot be believed.
     Damaged(Damage),
     /// It has a file that nobody here can retrieve.
-    NoHandler(luo_v5::File),
+    NoHandler(record::File),
     /// This kernel failed; the hand-over may be sound.
     Kernel(Error),
 }
@@ -210,28 +211,27 @@ pub(crate) struct Chain<E> {
 
 impl<E: FromBytes + Immutable> Chain<E> {
     /// Follows the chain of blocks of `block_size` bytes that begins at the physical address
-    /// `head`, found in `field` of `record`; 0 is a chain without blocks.
+    /// `head`, found in `field`; 0 is a chain without blocks.
     ///
     /// A last block without entries is accepted if another comes before it, as the C LUO may write
     /// one. May sleep.
     pub(crate) fn follow(
         memory: &impl Memory,
         block_size: usize,
-        record: &'static str,
-        field: &'static str,
+        field: Field,
         head: u64,
     ) -> Result<Self, ReadError> {
         const BLOCK: &str = "kho_block_header_ser";
 
         let mut blocks = KVVec::new();
         let mut entries = 0;
-        let mut link = (record, field, head);
+        let mut link = (field, head);
         // Brent's algorithm: who walks in a circle meets a mark that is moved to the current block
         // after 1, 2, 4, 8, ... blocks.
         let mut mark = 0;
 
-        while link.2 != 0 {
-            let (record, field, phys) = link;
+        while link.1 != 0 {
+            let ((record, field), phys) = link;
 
             if phys == mark {
                 let why = "the blocks form a circle";
@@ -258,7 +258,7 @@ impl<E: FromBytes + Immutable> Chain<E> {
 
             blocks.push(extent, GFP_KERNEL)?;
             entries += header.count;
-            link = (BLOCK, "next", header.next);
+            link = ((BLOCK, "next"), header.next);
         }
 
         // INVARIANT: Each block was just read, a repeated one would have closed a circle, and every

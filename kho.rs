@@ -192,6 +192,16 @@ pub(crate) struct Extent {
     pub(crate) size: usize,
 }
 
+impl Extent {
+    /// The single page at `phys`.
+    pub(crate) const fn page(phys: u64) -> Self {
+        Self {
+            phys,
+            size: PAGE_SIZE,
+        }
+    }
+}
+
 /// The pages that a previous kernel handed over, as far as nobody has claimed them.
 pub(crate) trait Memory {
     /// The bytes of `extent`, or [`None`] unless as many pages as that takes were handed over there
@@ -202,8 +212,7 @@ pub(crate) trait Memory {
     fn page<T: FromBytes + Immutable + KnownLayout>(&self, phys: u64) -> Option<&T> {
         const { assert!(size_of::<T>() <= PAGE_SIZE && align_of::<T>() <= PAGE_SIZE) };
 
-        let size = PAGE_SIZE;
-        let (value, _) = T::ref_from_prefix(self.bytes(Extent { phys, size })?).ok()?;
+        let (value, _) = T::ref_from_prefix(self.bytes(Extent::page(phys))?).ok()?;
 
         Some(value)
     }

@@ -25,7 +25,9 @@ mod luo_session;
 mod mock;
 mod sync;
 
-use abi::luo_v5;
+use abi::format;
+use abi::format::Format;
+use abi::format::FORMATS;
 use abi::uapi;
 use abi::uapi::Request as _;
 use abi::Found;
@@ -33,7 +35,6 @@ use block::damaged;
 use block::ReadError;
 use c_api::Argument;
 use kernel::ioctl::_IOC_NR;
-use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
@@ -43,7 +44,6 @@ use kernel::sync::SetOnce;
 use kernel::uaccess::UserPtr;
 use kho::Extent;
 use kho::Memory;
-use kho::Preserved;
 use luo_file::Registry;
 use luo_flb::HandedOver;
 use luo_session::refuse;
@@ -129,9 +129,10 @@ pub(crate) fn early_init() -> Result {
     });
 
     if enabled() {
+        let [default_format, ..] = FORMATS;
         let luo = KBox::try_pin_init(
             try_pin_init!(Luo {
-                sessions <- Sessions::new(handover, flbs),
+                sessions <- Sessions::new(default_format, handover, flbs),
                 liveupdate_num,
                 in_use: Atomic::new(false),
             }),
@@ -155,7 +156,7 @@ fn receive(liveupdate_num: &mut u64) -> Result<Received, ReadError> {
     let Some(mut memory) = kho::HandedOver::take() else {
         return Ok((Handover::Restored, HandedOver::nothing()));
     };
-    let (phys, size) = match memory.find(luo_v5::KHO_ENTRY) {
+    let (phys, size) = match memory.find(format::KHO_ENTRY) {
         Ok(found) => found,
         Err(ENOENT) => return Ok((Handover::Restored, HandedOver::nothing())),
         Err(_) => {
@@ -163,7 +164,7 @@ fn receive(liveupdate_num: &mut u64) -> Result<Received, ReadError> {
             return damaged("LUO", "preserved-data", Found::Nothing, why);
         }
     };
-    let root = read_root(&memory, phys, size)?;
+    let (format, root) = read_root(&memory, phys, size)?;
 
     *liveupdate_num = root.liveupdate_num;
     pr_info!(
@@ -173,36 +174,39 @@ fn receive(liveupdate_num: &mut u64) -> Result<Received, ReadError> {
 
     let sessions = luo_session::Blocks::follow(
         &memory,
-        PAGE_SIZE,
-        "luo_ser",
-        "sessions_pa",
+        format.session_block_size(),
+        format.sessions_field(),
         root.sessions_pa,
     )?;
-    let flbs = luo_flb::read(&memory, root.flbs_pa)?;
+    let flbs = luo_flb::read(&memory, format.flbs_field(), root.flbs_pa)?;
 
-    memory.release(&[phys, root.flbs_pa].map(|phys| Extent {
-        phys,
-        size: PAGE_SIZE,
-    }));
-    Ok((Handover::Pending { memory, sessions }, flbs))
+    memory.release(&[phys, root.flbs_pa].map(Extent::page));
+    let handover = Handover::Pending {
+        memory,
+        format,
+        sessions,
+    };
+    Ok((handover, flbs))
 }
 
-/// Reads the root record from the `size` bytes at the physical address `phys`.
-fn read_root(memory: &impl Memory, phys: u64, size: usize) -> Result<luo_v5::Root, ReadError> {
-    if size < size_of::<luo_v5::Root>() {
-        let found = Found::Number(size as u64);
-        return damaged("LUO", "blob-size", found, "less than luo_ser");
-    }
-    let Some(&root) = memory.page::<luo_v5::Root>(phys) else {
+/// Reads the root blob from the `size` bytes at the physical address `phys`, in whichever format it
+/// is.
+fn read_root(
+    memory: &impl Memory,
+    phys: u64,
+    size: usize,
+) -> Result<(&'static dyn Format, format::Root), ReadError> {
+    let Some(page) = memory.bytes(Extent::page(phys)) else {
         let why = "not a page that was handed over";
         return damaged("LUO", "preserved-data", Found::Number(phys), why);
     };
-    if root.compatible != luo_v5::COMPATIBLE {
-        let found = Found::Version(root.compatible);
-        return damaged("luo_ser", "compatible", found, "not luo-v5");
-    }
+    let blob = page.get(..size).unwrap_or(page);
+    let format = format::format_of(blob);
 
-    Ok(root)
+    format
+        .read(blob)
+        .map(|root| (format, root))
+        .map_err(ReadError::Damaged)
 }
 
 /// Late init: publishes the root record for the next kernel, and the device for userspace.
@@ -213,31 +217,15 @@ pub(crate) fn late_init() -> Result {
         return Ok(());
     }
 
-    publish().inspect_err(|err| {
+    let luo = luo()?;
+    let next = luo.liveupdate_num.wrapping_add(1);
+
+    luo.sessions.publish(next).inspect_err(|err| {
         pr_err!("cannot publish the root record ({err:?}), live update is off\n");
         set_enabled(false);
     })?;
 
     c_api::register_device()
-}
-
-/// Publishes the root record.
-fn publish() -> Result {
-    let luo = luo()?;
-    let mut flbs: Preserved<luo_v5::FlbPage> = Preserved::new()?;
-    let mut root: Preserved<luo_v5::Root> = Preserved::new()?;
-
-    flbs.header.pgcnt = 1;
-    *root = luo_v5::Root {
-        compatible: luo_v5::COMPATIBLE,
-        liveupdate_num: luo.liveupdate_num.wrapping_add(1),
-        sessions_pa: 0,
-        flbs_pa: flbs.phys(),
-    };
-
-    luo.sessions
-        .set_root(root.publish(luo_v5::KHO_ENTRY)?, flbs);
-    Ok(())
 }
 
 /// The last act of this kernel before a kexec: writes down what it preserved.

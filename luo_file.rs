@@ -17,8 +17,8 @@
 //!
 //! C source: `kernel/liveupdate/luo_file.c`.
 
-use crate::abi::luo_v5 as wire;
 use crate::abi::put;
+use crate::abi::record as wire;
 use crate::abi::until_nul;
 use crate::abi::Found;
 use crate::block::damaged;
@@ -45,7 +45,6 @@ use kernel::bindings;
 use kernel::fs::File;
 use kernel::new_mutex;
 use kernel::new_spinlock;
-use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::rbtree::Entry;
 use kernel::rbtree::RBTree;
@@ -550,6 +549,20 @@ pub(crate) struct OutgoingFiles {
 }
 
 impl OutgoingFiles {
+    /// Starts without files; they will be written into blocks of `block_size` bytes.
+    pub(crate) fn new(block_size: usize) -> Self {
+        Self {
+            list: FileList::new(),
+            blocks: Blocks::new(block_size),
+        }
+    }
+
+    /// Makes all files ordinary ones again, last to first. May sleep.
+    pub(crate) fn clear(&mut self) {
+        while self.list.pop().is_some() {}
+        self.blocks.shrink(0);
+    }
+
     /// Preserves the file behind `fd`, a file descriptor of the current task, as `token`.
     ///
     /// Returns `EEXIST` if there is a file of that token in this session, `EBADF` if there is none
@@ -616,18 +629,9 @@ impl OutgoingFiles {
     }
 }
 
-impl Default for OutgoingFiles {
-    fn default() -> Self {
-        Self {
-            list: FileList::new(),
-            blocks: Blocks::new(PAGE_SIZE),
-        }
-    }
-}
-
 impl Drop for OutgoingFiles {
     fn drop(&mut self) {
-        while self.list.pop().is_some() {}
+        self.clear();
     }
 }
 
@@ -753,11 +757,12 @@ pub(crate) struct IncomingFiles {
 }
 
 impl IncomingFiles {
-    /// Reads what the previous kernel wrote about the files of a session, and adds to `blocks`
-    /// the blocks in which it stands. May sleep.
+    /// Reads what the previous kernel wrote about the files of a session into blocks of
+    /// `block_size` bytes, and adds these to `blocks`. May sleep.
     pub(crate) fn read(
         registry: &Registry,
         memory: &impl Memory,
+        block_size: usize,
         set: &wire::FileSet,
         blocks: &mut KVVec<Extent>,
     ) -> Result<Self, ReadError> {
@@ -768,8 +773,8 @@ impl IncomingFiles {
             return Ok(Self { files, by_token });
         }
 
-        let chain =
-            Chain::<wire::File>::follow(memory, PAGE_SIZE, "luo_file_set_ser", "files", set.files)?;
+        let field = ("luo_file_set_ser", "files");
+        let chain = Chain::<wire::File>::follow(memory, block_size, field, set.files)?;
         if chain.len() != set.count {
             let why = "not the number of files in the blocks";
             return damaged("luo_file_set_ser", "count", Found::Number(set.count), why);

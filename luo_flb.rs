@@ -20,8 +20,9 @@
 //!
 //! C source: `kernel/liveupdate/luo_flb.c`.
 
-use crate::abi::luo_v5 as wire;
+use crate::abi::format::Field;
 use crate::abi::put;
+use crate::abi::record as wire;
 use crate::abi::until_nul;
 use crate::abi::Found;
 use crate::block::damaged;
@@ -706,15 +707,16 @@ impl Registry {
     }
 }
 
-/// Copies the FLBs that the previous kernel handed over; `phys` is the physical address of their
-/// page, 0 if there is none.
-pub(crate) fn read(memory: &impl Memory, phys: u64) -> Result<HandedOver, ReadError> {
+/// Copies the FLBs that the previous kernel handed over; `phys`, found in `field`, is the physical
+/// address of their page, 0 if there is none.
+pub(crate) fn read(memory: &impl Memory, field: Field, phys: u64) -> Result<HandedOver, ReadError> {
     if phys == 0 {
         return Ok(HandedOver::nothing());
     }
     let Some(page) = memory.page::<wire::FlbPage>(phys) else {
+        let (record, field) = field;
         let why = "not a page that was handed over";
-        return damaged("luo_ser", "flbs_pa", Found::Number(phys), why);
+        return damaged(record, field, Found::Number(phys), why);
     };
     let wire::FlbHeader { pgcnt, count } = page.header;
 

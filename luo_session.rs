@@ -29,8 +29,10 @@
 //! C source: `kernel/liveupdate/luo_session.c`.
 
 use crate::abi::block::C_MAX_BLOCKS;
-use crate::abi::luo_v5 as wire;
+use crate::abi::format;
+use crate::abi::format::Format;
 use crate::abi::put;
+use crate::abi::record as wire;
 use crate::abi::uapi;
 use crate::abi::uapi::Request as _;
 use crate::abi::until_nul;
@@ -57,7 +59,6 @@ use kernel::fs::file::flags::O_CLOEXEC;
 use kernel::fs::file::FileDescriptorReservation;
 use kernel::ioctl::_IOC_NR;
 use kernel::new_mutex;
-use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::rbtree::Entry;
 use kernel::rbtree::RBTree;
@@ -223,7 +224,7 @@ impl Direction for Outgoing {
         let _gate = session.sessions.gate.read();
 
         // The name stays taken until everything is undone.
-        drop(mem::take(&mut *session.files.lock()));
+        session.files.lock().clear();
         session.sessions.outgoing.lock().remove(session);
     }
 }
@@ -308,9 +309,10 @@ impl Session<Incoming> {
     }
 }
 
-/// The root record, and what it points to from the beginning.
+/// The root blob, what stands in it, and what it points to from the beginning.
 struct Root {
-    record: Published<wire::Root>,
+    blob: Published<[u8]>,
+    content: format::Root,
     flbs: Preserved<wire::FlbPage>,
 }
 
@@ -321,6 +323,7 @@ struct Root {
 /// There are `count` of them, and `blocks` has room for them and no block to spare. `in_order` has
 /// room for them as well.
 struct OutgoingTable {
+    format: &'static dyn Format,
     by_name: ByName<Outgoing>,
     count: usize,
     created: u64,
@@ -331,13 +334,14 @@ struct OutgoingTable {
 }
 
 impl OutgoingTable {
-    fn new() -> Self {
+    fn new(format: &'static dyn Format) -> Self {
         Self {
+            format,
             by_name: RBTree::new(),
             count: 0,
             created: 0,
             in_order: KVVec::new(),
-            blocks: BlockSet::new(PAGE_SIZE),
+            blocks: BlockSet::new(format.session_block_size()),
             root: None,
         }
     }
@@ -347,7 +351,8 @@ impl OutgoingTable {
         let Entry::Vacant(entry) = self.by_name.entry(name) else {
             return Err(EEXIST);
         };
-        let session = Session::new(sessions, name, self.created, OutgoingFiles::default())?;
+        let files = OutgoingFiles::new(self.format.file_block_size());
+        let session = Session::new(sessions, name, self.created, files)?;
 
         self.in_order.reserve(self.count + 1, GFP_KERNEL)?;
         self.blocks.reserve(self.count + 1)?;
@@ -375,13 +380,12 @@ impl OutgoingTable {
         let mut frozen = 0;
         let mut too_long = false;
 
-        root.record.sessions_pa = 0;
         for session in self.by_name.values() {
             self.in_order.push(session.clone(), GFP_KERNEL)?;
         }
         self.in_order.sort_unstable_by_key(|session| session.state);
 
-        let written = self.in_order.iter().try_for_each(|session| {
+        let mut written = self.in_order.iter().try_for_each(|session| {
             let mut files = session.files.lock();
             let name = session.name.to_field();
             let file_set = files.freeze()?;
@@ -392,6 +396,10 @@ impl OutgoingTable {
                 .write(frozen - 1, wire::Session { name, file_set })
         });
 
+        if written.is_ok() {
+            root.content.sessions_pa = self.blocks.head();
+            written = self.format.write(&mut root.blob, &root.content);
+        }
         if let Err(err) = written {
             self.in_order.truncate(frozen);
             while let Some(session) = self.in_order.pop() {
@@ -405,7 +413,6 @@ impl OutgoingTable {
             pr_warn!("more than {C_MAX_BLOCKS} blocks in a chain: the next kernel must not be C\n");
         }
         self.in_order.clear();
-        root.record.sessions_pa = self.blocks.head();
         registry.serialize_flbs(&mut root.flbs);
 
         Ok(())
@@ -418,6 +425,8 @@ pub(crate) enum Handover {
     Pending {
         /// That memory.
         memory: kho::HandedOver,
+        /// In which format they are there.
+        format: &'static dyn Format,
         /// Where they are in it.
         sessions: Blocks,
     },
@@ -467,11 +476,12 @@ impl IncomingTable {
             }
             Handover::Pending {
                 mut memory,
+                format,
                 sessions: chain,
             } => {
                 let mut blocks = KVVec::new();
 
-                self.sessions = Self::read(sessions, &memory, &chain, &mut blocks)?;
+                self.sessions = Self::read(sessions, &memory, format, &chain, &mut blocks)?;
                 memory.release(&blocks);
                 self.handover = Handover::Restored;
                 Ok(())
@@ -482,6 +492,7 @@ impl IncomingTable {
     fn read(
         sessions: &'static Sessions,
         memory: &impl Memory,
+        format: &dyn Format,
         chain: &Blocks,
         blocks: &mut KVVec<Extent>,
     ) -> Result<ByName<Incoming>> {
@@ -491,7 +502,7 @@ impl IncomingTable {
             .extend_from_slice(chain.blocks(), GFP_KERNEL)
             .map_err(|err| refuse(err.into(), None))?;
         for record in chain.iter(memory) {
-            Self::read_session(&mut table, sessions, memory, record, blocks)
+            Self::read_session(&mut table, sessions, memory, format, record, blocks)
                 .map_err(|reason| refuse(reason, Name::new(&record.name)))?;
         }
 
@@ -514,6 +525,7 @@ impl IncomingTable {
         table: &mut ByName<Incoming>,
         sessions: &'static Sessions,
         memory: &impl Memory,
+        format: &dyn Format,
         record: &wire::Session,
         blocks: &mut KVVec<Extent>,
     ) -> Result<(), ReadError> {
@@ -525,7 +537,9 @@ impl IncomingTable {
         let Entry::Vacant(entry) = table.entry(name) else {
             return bad_name("a second session of this name");
         };
-        let files = IncomingFiles::read(&sessions.registry, memory, &record.file_set, blocks)?;
+        let size = format.file_block_size();
+        let set = &record.file_set;
+        let files = IncomingFiles::read(&sessions.registry, memory, size, set, blocks)?;
         let session = Session::new(sessions, name, Atomic::new(false), files)?;
 
         entry.insert(session, node);
@@ -548,11 +562,16 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// Starts without sessions but those in `handover`, and with the FLBs that came with them.
-    pub(crate) fn new(handover: Handover, flbs: HandedOver) -> impl PinInit<Self> {
+    /// Starts without sessions but those in `handover`, and with the FLBs that came with them. Its
+    /// own sessions will be handed over in `format`.
+    pub(crate) fn new(
+        format: &'static dyn Format,
+        handover: Handover,
+        flbs: HandedOver,
+    ) -> impl PinInit<Self> {
         pin_init!(Self {
             gate <- new_rwsem!((), c"luo_gate"),
-            outgoing <- new_mutex!(OutgoingTable::new(), "luo_outgoing"),
+            outgoing <- new_mutex!(OutgoingTable::new(format), "luo_outgoing"),
             incoming <- new_mutex!(
                 IncomingTable {
                     handover,
@@ -564,9 +583,27 @@ impl Sessions {
         })
     }
 
-    /// Says where the next kernel begins to read.
-    pub(crate) fn set_root(&self, record: Published<wire::Root>, flbs: Preserved<wire::FlbPage>) {
-        self.outgoing.lock().root = Some(Root { record, flbs });
+    /// Publishes where the next kernel begins to read: `liveupdate_num`, and no sessions so far.
+    ///
+    /// Returns what KHO answers. May sleep.
+    pub(crate) fn publish(&self, liveupdate_num: u64) -> Result {
+        let mut table = self.outgoing.lock();
+        let mut flbs: Preserved<wire::FlbPage> = Preserved::new()?;
+        let mut blob = Preserved::zeroed(table.format.blob_size())?;
+        let content = format::Root {
+            liveupdate_num,
+            sessions_pa: 0,
+            flbs_pa: flbs.phys(),
+        };
+
+        flbs.header.pgcnt = 1;
+        table.format.write(&mut blob, &content)?;
+        table.root = Some(Root {
+            blob: blob.publish(format::KHO_ENTRY)?,
+            content,
+            flbs,
+        });
+        Ok(())
     }
 
     /// Restores the sessions of the previous kernel, if that has not been done.

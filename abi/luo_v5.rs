@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The `luo-v5` format: how one kernel tells the next what it preserved.
+//! The `luo-v5` format, which the LUO in C writes and reads: the root blob is a struct, and a block
+//! is a page.
 //!
-//! C header: `include/linux/kho/abi/luo.h`. All integers are in the byte order of the machine;
-//! all addresses are physical.
+//! C header: `include/linux/kho/abi/luo.h`.
 
+use super::format;
+use super::format::Field;
+use super::format::Format;
+use super::Damage;
+use super::Found;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::static_assert;
 use zerocopy_derive::Immutable;
 use zerocopy_derive::KnownLayout;
 
-/// The name of the KHO entry that holds the root record.
-pub(crate) const KHO_ENTRY: &CStr = c"LUO";
-
 /// The version string of this format, padded as it stands in the root record.
 pub(crate) const COMPATIBLE: [u8; 8] = *b"luo-v5\0\0";
 
-/// `struct luo_ser`: the root of everything that LUO hands over.
+/// `struct luo_ser`: the root record.
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
 pub(crate) struct Root {
@@ -31,76 +33,73 @@ pub(crate) struct Root {
     pub(crate) flbs_pa: u64,
 }
 
-/// `struct luo_file_set_ser`: where the files of a session are.
-#[repr(C)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
-pub(crate) struct FileSet {
-    /// The first block of files, 0 if there are none.
-    pub(crate) files: u64,
-    /// The number of files in all blocks.
-    pub(crate) count: u64,
-}
-
-/// `struct luo_session_ser`: one session.
-#[repr(C)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
-pub(crate) struct Session {
-    /// The name, NUL-terminated.
-    pub(crate) name: [u8; 64],
-    /// The files.
-    pub(crate) file_set: FileSet,
-}
-
-/// `struct luo_file_ser`: one preserved file.
-#[repr(C)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
-pub(crate) struct File {
-    /// The compatible string of the file's handler, NUL-terminated.
-    pub(crate) compatible: [u8; 48],
-    /// What the handler wants to know again.
-    pub(crate) data: u64,
-    /// What userspace calls the file.
-    pub(crate) token: u64,
-}
-
-/// `struct luo_flb_header_ser`: the beginning of the page of FLBs.
-#[repr(C)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
-pub(crate) struct FlbHeader {
-    /// The number of pages, this one included: always 1.
-    pub(crate) pgcnt: u64,
-    /// The number of FLBs that follow.
-    pub(crate) count: u64,
-}
-
-/// `struct luo_flb_ser`: one FLB.
-#[repr(C)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
-pub(crate) struct Flb {
-    /// The compatible string, NUL-terminated.
-    pub(crate) name: [u8; 48],
-    /// What the FLB wants to know again.
-    pub(crate) data: u64,
-    /// The number of files and references that depend on it.
-    pub(crate) count: u64,
-}
-
-/// The page of FLBs.
-#[repr(C)]
-#[derive(FromBytes, Immutable, KnownLayout)]
-pub(crate) struct FlbPage {
-    /// What follows.
-    pub(crate) header: FlbHeader,
-    /// The FLBs; what is past `header.count` means nothing.
-    pub(crate) entries: [Flb; FLBS_PER_PAGE],
-}
-
-/// The most FLBs that can be handed over.
-pub(crate) const FLBS_PER_PAGE: usize = (PAGE_SIZE - size_of::<FlbHeader>()) / size_of::<Flb>();
-
 static_assert!(size_of::<Root>() == 32);
-static_assert!(size_of::<FileSet>() == 16);
-static_assert!(size_of::<Session>() == 80);
-static_assert!(size_of::<File>() == 64);
-static_assert!(size_of::<FlbHeader>() == 16);
-static_assert!(size_of::<Flb>() == 64);
+
+/// The format.
+pub(crate) struct LuoV5;
+
+impl Format for LuoV5 {
+    fn name(&self) -> &'static str {
+        "luo-v5"
+    }
+
+    fn blob_size(&self) -> usize {
+        size_of::<Root>()
+    }
+
+    fn session_block_size(&self) -> usize {
+        PAGE_SIZE
+    }
+
+    fn file_block_size(&self) -> usize {
+        PAGE_SIZE
+    }
+
+    fn sessions_field(&self) -> Field {
+        ("luo_ser", "sessions_pa")
+    }
+
+    fn flbs_field(&self) -> Field {
+        ("luo_ser", "flbs_pa")
+    }
+
+    fn is_format_of(&self, blob: &[u8]) -> bool {
+        blob.starts_with(&COMPATIBLE)
+    }
+
+    fn read(&self, blob: &[u8]) -> Result<format::Root, Damage> {
+        let Ok((root, _)) = Root::read_from_prefix(blob) else {
+            return Err(Damage {
+                record: "LUO",
+                field: "blob-size",
+                found: Found::Number(blob.len() as u64),
+                why: "less than luo_ser",
+            });
+        };
+        if root.compatible != COMPATIBLE {
+            return Err(Damage {
+                record: "luo_ser",
+                field: "compatible",
+                found: Found::Version(root.compatible),
+                why: "not luo-v5",
+            });
+        }
+
+        Ok(format::Root {
+            liveupdate_num: root.liveupdate_num,
+            sessions_pa: root.sessions_pa,
+            flbs_pa: root.flbs_pa,
+        })
+    }
+
+    fn write(&self, blob: &mut [u8], root: &format::Root) -> Result {
+        let root = Root {
+            compatible: COMPATIBLE,
+            liveupdate_num: root.liveupdate_num,
+            sessions_pa: root.sessions_pa,
+            flbs_pa: root.flbs_pa,
+        };
+
+        root.write_to_prefix(blob).map_err(|_| ENOSPC)
+    }
+}

@@ -6,7 +6,9 @@
 //! looking at it alone. Nothing here knows where the data comes from.
 
 pub(crate) mod block;
+pub(crate) mod format;
 pub(crate) mod luo_v5;
+pub(crate) mod record;
 pub(crate) mod uapi;
 
 use kernel::fmt;

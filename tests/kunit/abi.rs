@@ -65,11 +65,11 @@ mod suite {
 
     #[test]
     fn session_record() {
-        assert_layout!(luo_v5::Session, luo_session_ser: 80 bytes, aligned to 8 and 1, {
+        assert_layout!(record::Session, luo_session_ser: 80 bytes, aligned to 8 and 1, {
             name, name: 0;
             file_set, file_set_ser: 64;
         });
-        assert_layout!(luo_v5::FileSet, luo_file_set_ser: 16 bytes, aligned to 8 and 1, {
+        assert_layout!(record::FileSet, luo_file_set_ser: 16 bytes, aligned to 8 and 1, {
             files, files: 0;
             count, count: 8;
         });
@@ -77,7 +77,7 @@ mod suite {
 
     #[test]
     fn file_record() {
-        assert_layout!(luo_v5::File, luo_file_ser: 64 bytes, aligned to 8 and 1, {
+        assert_layout!(record::File, luo_file_ser: 64 bytes, aligned to 8 and 1, {
             compatible, compatible: 0;
             data, data: 48;
             token, token: 56;
@@ -86,11 +86,11 @@ mod suite {
 
     #[test]
     fn flb_records() {
-        assert_layout!(luo_v5::FlbHeader, luo_flb_header_ser: 16 bytes, aligned to 8 and 1, {
+        assert_layout!(record::FlbHeader, luo_flb_header_ser: 16 bytes, aligned to 8 and 1, {
             pgcnt, pgcnt: 0;
             count, count: 8;
         });
-        assert_layout!(luo_v5::Flb, luo_flb_ser: 64 bytes, aligned to 8 and 1, {
+        assert_layout!(record::Flb, luo_flb_ser: 64 bytes, aligned to 8 and 1, {
             name, name: 0;
             data, data: 48;
             count, count: 56;
@@ -99,10 +99,10 @@ mod suite {
 
     #[test]
     fn flb_page() {
-        assert_eq!(offset_of!(luo_v5::FlbPage, header), 0);
-        assert_eq!(offset_of!(luo_v5::FlbPage, entries), 16);
-        assert_eq!(luo_v5::FLBS_PER_PAGE, 63);
-        assert!(size_of::<luo_v5::FlbPage>() <= PAGE_SIZE);
+        assert_eq!(offset_of!(record::FlbPage, header), 0);
+        assert_eq!(offset_of!(record::FlbPage, entries), 16);
+        assert_eq!(record::FLBS_PER_PAGE, 63);
+        assert!(size_of::<record::FlbPage>() <= PAGE_SIZE);
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod suite {
 
     #[test]
     fn strings() {
-        assert_eq!(luo_v5::KHO_ENTRY.to_bytes_with_nul(), b"LUO\0");
+        assert_eq!(format::KHO_ENTRY.to_bytes_with_nul(), b"LUO\0");
         assert_eq!(bindings::LUO_KHO_ENTRY_NAME, b"LUO\0");
         assert_eq!(luo_v5::COMPATIBLE, *b"luo-v5\0\0");
         assert_eq!(bindings::LUO_ABI_COMPATIBLE, b"luo-v5\0");

@@ -4,6 +4,7 @@
 //! behind, and can be repeated.
 
 use super::*;
+use crate::abi::luo_v5::LuoV5;
 use crate::block::tests::FILES_PER_BLOCK;
 use crate::block::tests::SESSIONS_PER_BLOCK;
 use crate::fault::at_each_allocation;
@@ -12,6 +13,7 @@ use crate::luo_flb;
 use crate::luo_session::tests::follow;
 use crate::mock::check;
 use crate::mock::World;
+use kernel::page::PAGE_SIZE;
 
 /// A session's name.
 fn name(number: u8) -> Result<Name> {
@@ -246,7 +248,7 @@ mod suite {
         at_each_allocation(
             "read FLBs",
             || Ok(()),
-            |()| luo_flb::read(&Preservations, page.phys()),
+            |()| luo_flb::read(&Preservations, ("luo_ser", "flbs_pa"), page.phys()),
             |(), result| check(matches!(result, Ok(_) | Err(ReadError::Kernel(ENOMEM)))),
         )?;
         drop(files);
@@ -282,8 +284,13 @@ mod suite {
             |()| {
                 let chain = follow(&Preservations, blocks.head())?;
                 let mut pages = KVVec::new();
-                let table =
-                    IncomingTable::read(next.sessions(), &Preservations, &chain, &mut pages)?;
+                let table = IncomingTable::read(
+                    next.sessions(),
+                    &Preservations,
+                    &LuoV5,
+                    &chain,
+                    &mut pages,
+                )?;
 
                 Ok::<_, Error>((table, pages))
             },

@@ -4,7 +4,7 @@
 //! damaged, in memory that only these tests, or KHO as well, believe to have been handed over.
 
 use super::*;
-use crate::abi::luo_v5 as wire;
+use crate::abi::record as wire;
 use crate::kho::tests::handed_over;
 use crate::kho::tests::preserved_order;
 use crate::kho::tests::HandedOverPages;
@@ -71,7 +71,7 @@ impl Size {
     }
 
     fn follow(self, memory: &impl Memory, head: u64) -> Result<FileChain, ReadError> {
-        FileChain::follow(memory, self.bytes(), "record", "head", head)
+        FileChain::follow(memory, self.bytes(), ("record", "head"), head)
     }
 
     /// Whether the next kernel will find `count` files in the set, and its blocks are as many as
@@ -136,7 +136,7 @@ impl Pages {
     }
 
     fn follow(&self) -> Result<FileChain, ReadError> {
-        FileChain::follow(self, self.block_size, "record", "head", Self::phys(0))
+        FileChain::follow(self, self.block_size, ("record", "head"), Self::phys(0))
     }
 }
 
@@ -357,7 +357,7 @@ mod suite {
     #[test]
     fn no_chain() -> Result {
         let pages = Pages::chain(&[1])?;
-        let chain = FileChain::follow(&pages, PAGE_SIZE, "record", "head", 0);
+        let chain = FileChain::follow(&pages, PAGE_SIZE, ("record", "head"), 0);
 
         assert!(chain.is_ok_and(|chain| chain.len() == 0 && chain.blocks().is_empty()));
         Ok(())
@@ -496,7 +496,7 @@ mod suite {
         let mut page = HandedOverPages::new(0)?;
         let two_pages = HandedOverPages::new(1)?;
         let released = HandedOverPages::new(0)?;
-        let own = Preserved::<wire::Root>::new()?;
+        let own = Preserved::<wire::File>::new()?;
         let mut memory = handed_over();
 
         page.words()[1] = 1;
@@ -515,11 +515,11 @@ mod suite {
             1 << 63,
             u64::MAX - 4095,
         ] {
-            let chain = FileChain::follow(&memory, PAGE_SIZE, "record", "head", phys);
+            let chain = FileChain::follow(&memory, PAGE_SIZE, ("record", "head"), phys);
             assert_eq!(refusal(chain), Some(("head", phys)));
 
             page.words()[0] = phys;
-            let chain = FileChain::follow(&memory, PAGE_SIZE, "record", "head", page.phys());
+            let chain = FileChain::follow(&memory, PAGE_SIZE, ("record", "head"), page.phys());
             assert_eq!(refusal(chain), Some(("next", phys)));
         }
         Ok(())
@@ -533,7 +533,7 @@ mod suite {
         for (page, next) in pages.iter_mut().zip([phys[1], phys[0]]) {
             page.words()[..2].copy_from_slice(&[next, 1]);
         }
-        let chain = FileChain::follow(&handed_over(), PAGE_SIZE, "record", "head", phys[0]);
+        let chain = FileChain::follow(&handed_over(), PAGE_SIZE, ("record", "head"), phys[0]);
         assert!(matches!(refusal(chain), Some(("next", _))));
         Ok(())
     }

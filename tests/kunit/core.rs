@@ -10,6 +10,8 @@ use crate::kho::tests::published;
 use crate::kho::tests::Preservations;
 use crate::luo_session::tests::incoming_session;
 use crate::luo_session::tests::outgoing_session;
+use abi::luo_v5;
+use abi::record;
 use abi::uapi::Request;
 use abi::Damage;
 use kernel::page::PAGE_SIZE;
@@ -163,7 +165,9 @@ fn root_record(compatible: &[u8; 8]) -> Result<Pages> {
 }
 
 /// The record and the field for which a root record is refused.
-fn refusal(root: Result<luo_v5::Root, ReadError>) -> Option<(&'static str, &'static str)> {
+fn refusal(
+    root: Result<(&dyn Format, format::Root), ReadError>,
+) -> Option<(&'static str, &'static str)> {
     match root {
         Err(ReadError::Damaged(Damage { record, field, .. })) => Some((record, field)),
         _ => None,
@@ -402,9 +406,10 @@ mod suite {
         let pages = root_record(b"luo-v5\0\0")?;
 
         for size in [32, 33, PAGE_SIZE] {
-            let Ok(root) = read_root(&pages, Pages::phys(0), size) else {
+            let Ok((format, root)) = read_root(&pages, Pages::phys(0), size) else {
                 return Err(EINVAL);
             };
+            assert_eq!(format.name(), "luo-v5");
             assert_eq!(root.liveupdate_num, 1);
             assert_eq!((root.sessions_pa, root.flbs_pa), (2, 3));
         }
@@ -454,7 +459,7 @@ mod suite {
     fn a_root_record_waits_for_the_next_kernel() -> Result {
         let (phys, size) = published(c"LUO").ok_or(ENOENT)?;
         let root: &luo_v5::Root = Preservations.page(phys).ok_or(EINVAL)?;
-        let flbs: &luo_v5::FlbPage = Preservations.page(root.flbs_pa).ok_or(EINVAL)?;
+        let flbs: &record::FlbPage = Preservations.page(root.flbs_pa).ok_or(EINVAL)?;
 
         assert_eq!(size, 32);
         assert_eq!(&root.compatible, b"luo-v5\0\0");

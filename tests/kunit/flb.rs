@@ -81,6 +81,11 @@ fn next_with(edit: impl FnOnce(&mut wire::FlbPage)) -> Result<Next> {
     Ok(Next { files, x, z, world })
 }
 
+/// Reads a page of FLBs whose address was found in `record.field`.
+fn read(memory: &impl Memory, phys: u64) -> Result<HandedOver, ReadError> {
+    super::read(memory, ("record", "field"), phys)
+}
+
 /// The errno for a page of FLBs.
 fn refusal(pages: &Pages) -> Option<(&'static str, &'static str)> {
     match read(pages, Pages::phys(0)) {
@@ -729,7 +734,8 @@ mod suite {
             assert!(matches!(
                 read(&sound()?, phys),
                 Err(ReadError::Damaged(Damage {
-                    field: "flbs_pa",
+                    record: "record",
+                    field: "field",
                     ..
                 }))
             ));

@@ -448,10 +448,7 @@ mod suite {
                 0,
                 u64::MAX,
             ]
-            .map(|phys| Extent {
-                phys,
-                size: PAGE_SIZE,
-            }),
+            .map(Extent::page),
         );
         assert!(memory.page::<u64>(page.phys()).is_none());
         assert_eq!(preserved_order(own.phys()), Some(0));

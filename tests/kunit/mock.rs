@@ -13,8 +13,9 @@
 //!
 //! A word ends in `!` if the callback was given something that no other callback gave out.
 
-use crate::abi::luo_v5 as wire;
+use crate::abi::luo_v5::LuoV5;
 use crate::abi::put;
+use crate::abi::record as wire;
 use crate::block::ReadError;
 use crate::kho::tests::Preservations;
 use crate::list_private::EntryRef;
@@ -56,6 +57,13 @@ pub(crate) fn check(ok: bool) -> Result {
     let at = Location::caller();
     pr_err!("check failed at {}:{}\n", at.file(), at.line());
     Err(EINVAL)
+}
+
+/// Files that are written as `luo-v5` wants it.
+impl Default for OutgoingFiles {
+    fn default() -> Self {
+        Self::new(PAGE_SIZE)
+    }
 }
 
 /// A call that is going to fail.
@@ -447,7 +455,7 @@ impl World {
         };
 
         Ok(Self {
-            sessions: KBox::pin_init(Sessions::new(Handover::Restored, flbs), GFP_KERNEL)?,
+            sessions: KBox::pin_init(Sessions::new(&LuoV5, Handover::Restored, flbs), GFP_KERNEL)?,
             handlers: KVec::new(),
             flbs: KVec::new(),
             fds: KVVec::new(),
@@ -625,7 +633,8 @@ impl World {
     /// Reads back what this kernel has written, into this world. Returns the number of blocks too.
     pub(crate) fn read(&self, set: &wire::FileSet) -> Result<(IncomingFiles, usize), ReadError> {
         let mut blocks = KVVec::new();
-        let files = IncomingFiles::read(self.registry(), &Preservations, set, &mut blocks)?;
+        let registry = self.registry();
+        let files = IncomingFiles::read(registry, &Preservations, PAGE_SIZE, set, &mut blocks)?;
 
         Ok((files, blocks.len()))
     }

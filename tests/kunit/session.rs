@@ -4,6 +4,7 @@
 //! down for the next kernel, and what becomes of a hand-over that is sound or damaged.
 
 use super::*;
+use crate::abi::luo_v5::LuoV5;
 use crate::block::tests::Pages;
 use crate::block::tests::SESSIONS_PER_BLOCK;
 use crate::kho::tests::handed_over;
@@ -18,6 +19,7 @@ use kernel::bindings;
 use kernel::error::from_err_ptr;
 use kernel::error::from_result;
 use kernel::fs::File;
+use kernel::page::PAGE_SIZE;
 use kernel::str::CString;
 use kernel::sync::aref::ARef;
 use kernel::sync::atomic::Atomic;
@@ -227,7 +229,8 @@ impl Handler {
 /// An orchestrator of the test's own, and its handler "kunit". They are never freed, as sessions
 /// keep them for ever.
 fn orchestrator(handover: Handover) -> Result<(&'static Sessions, &'static Handler)> {
-    let sessions = KBox::pin_init(Sessions::new(handover, HandedOver::nothing()), GFP_KERNEL)?;
+    let sessions = Sessions::new(&LuoV5, handover, HandedOver::nothing());
+    let sessions = KBox::pin_init(sessions, GFP_KERNEL)?;
     let handler = Handler::new()?;
     let pointers: (*const Sessions, *const Handler) = (&*sessions, &*handler);
 
@@ -252,8 +255,9 @@ pub(crate) fn outgoing_session() -> Result<Arc<Session<Outgoing>>> {
 pub(crate) fn incoming_session() -> Result<Arc<Session<Incoming>>> {
     let (sessions, _) = orchestrator(Handover::Restored)?;
     let nothing = wire::FileSet { files: 0, count: 0 };
-    let pages = &mut KVVec::new();
-    let files = IncomingFiles::read(&sessions.registry, &Pages::chain(&[])?, &nothing, pages);
+    let memory = Pages::chain(&[])?;
+    let blocks = &mut KVVec::new();
+    let files = IncomingFiles::read(&sessions.registry, &memory, PAGE_SIZE, &nothing, blocks);
 
     let retrieved = Atomic::new(true);
 
@@ -373,6 +377,7 @@ fn pending(pages: &[HandedOverPages; 3]) -> Result<Handover> {
     Ok(Handover::Pending {
         sessions: follow(&memory, pages[0].phys())?,
         memory,
+        format: &LuoV5,
     })
 }
 
@@ -387,7 +392,7 @@ fn restored() -> Result<(&'static Sessions, &'static Handler)> {
 
 /// The chain of sessions whose first block is at `head`.
 pub(crate) fn follow(memory: &impl Memory, head: u64) -> Result<Blocks> {
-    Blocks::follow(memory, PAGE_SIZE, "luo_ser", "sessions_pa", head)
+    Blocks::follow(memory, PAGE_SIZE, ("luo_ser", "sessions_pa"), head)
         .map_err(|reason| refuse(reason, None))
 }
 
@@ -399,7 +404,7 @@ fn read(
 ) -> Result<(ByName<Incoming>, KVVec<Extent>)> {
     let chain = follow(memory, head)?;
     let mut blocks = KVVec::new();
-    let table = IncomingTable::read(sessions, memory, &chain, &mut blocks)?;
+    let table = IncomingTable::read(sessions, memory, &LuoV5, &chain, &mut blocks)?;
 
     Ok((table, blocks))
 }
@@ -426,20 +431,29 @@ fn is_refused(changes: &[(usize, usize, u64)], session: &str, why: &str) -> Resu
 
 /// Writes down all sessions, and returns how that went and where the next kernel would find them.
 ///
-/// The root record is the test's own, and says something else before.
+/// The root blob is the test's own, and has no sessions before.
 fn serialize(sessions: &Sessions) -> Result<(Result, u64)> {
     let mut table = sessions.outgoing.lock();
-    let mut record = Preserved::<wire::Root>::new()?.publish(c"kunit-session")?;
+    let format = table.format;
+    let mut blob = Preserved::zeroed(format.blob_size())?;
+    let content = format::Root {
+        liveupdate_num: 7,
+        sessions_pa: 0,
+        flbs_pa: 0x7000,
+    };
 
-    record.sessions_pa = u64::MAX;
+    format.write(&mut blob, &content)?;
     table.root = Some(Root {
-        record,
+        blob: blob.publish(c"kunit-session")?,
+        content,
         flbs: Preserved::new()?,
     });
     let result = table.serialize(&sessions.registry);
     let root = table.root.take().ok_or(ENOENT)?;
+    let written = format.read(&root.blob).map_err(|_| EINVAL)?;
 
-    Ok((result, root.record.sessions_pa))
+    assert_eq!((written.liveupdate_num, written.flbs_pa), (7, 0x7000));
+    Ok((result, written.sessions_pa))
 }
 
 /// Creates a session and preserves a file for each of `tokens` in it.
