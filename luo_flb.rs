@@ -579,22 +579,41 @@ impl Dependency {
 /// The FLBs on which a preserved file depends: those that its handler had when it was preserved.
 ///
 /// Dropping it gives them up, last to first.
-pub(crate) struct HeldFlbs(KVec<EntryRef<Flb>>);
+pub(crate) enum HeldFlbs {
+    /// As many as need no allocation.
+    Few([Option<EntryRef<Flb>>; Self::FEW]),
+    /// Any number.
+    Many(KVec<Option<EntryRef<Flb>>>),
+}
 
 impl HeldFlbs {
+    const FEW: usize = 4;
+
+    fn with_room_for(count: usize) -> Result<Self> {
+        if count <= Self::FEW {
+            Ok(Self::Few([const { None }; _]))
+        } else {
+            Ok(Self::Many(KVec::from_elem(None, count, GFP_KERNEL)?))
+        }
+    }
+
+    fn slots(&mut self) -> &mut [Option<EntryRef<Flb>>] {
+        match self {
+            Self::Few(slots) => slots,
+            Self::Many(slots) => slots,
+        }
+    }
+
     /// A file with these dependencies is about to be preserved.
     ///
     /// Returns what the `preserve` of an FLB returns, or `ENODEV`; the FLBs before that one have
     /// lost the file again, last to first. Returns `ENOMEM`.
     pub(crate) fn preserve(dependencies: &Dependencies) -> Result<Self> {
-        let mut held = Self(KVec::new());
+        let mut held = Self::with_room_for(dependencies.iter().count())?;
 
-        for Dependency { flb, .. } in dependencies {
-            if held.0.len() == held.0.capacity() {
-                held.0.reserve(4, GFP_KERNEL)?;
-            }
+        for (slot, Dependency { flb, .. }) in held.slots().iter_mut().zip(dependencies) {
             flb.preserve()?;
-            held.0.push(flb.clone(), GFP_KERNEL)?;
+            *slot = Some(flb.clone());
         }
 
         Ok(held)
@@ -603,7 +622,7 @@ impl HeldFlbs {
 
 impl Drop for HeldFlbs {
     fn drop(&mut self) {
-        while let Some(flb) = self.0.pop() {
+        for flb in self.slots().iter().rev().flatten() {
             flb.put_outgoing(Holder::File);
         }
     }

@@ -140,6 +140,7 @@ mod suite {
     fn preserve_a_file_with_flbs() -> Result {
         preserve(0, "xyz")?;
         preserve(1, "xyz")?;
+        preserve(1, "uvwxyz")?;
         preserve(FILES_PER_BLOCK as u64, "xyz")
     }
 

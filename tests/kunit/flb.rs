@@ -261,6 +261,29 @@ mod suite {
     }
 
     #[test]
+    fn many_of_one_handler() -> Result {
+        let (mut world, _) = world("uvwxyz")?;
+        let fd = world.file(1)?;
+        let mut files = OutgoingFiles::default();
+
+        world.refuse("z.preserve", 0, EILSEQ);
+        assert_eq!(files.preserve(world.registry(), 1, fd), Err(EILSEQ));
+        world.expect(
+            "a.can_preserve(1) u.preserve v.preserve w.preserve x.preserve y.preserve z.preserve \
+             y.unpreserve x.unpreserve w.unpreserve v.unpreserve u.unpreserve",
+        )?;
+
+        files.preserve(world.registry(), 1, fd)?;
+        world.forget();
+        drop(files);
+        world.expect(
+            "a.unpreserve(1,101,0) z.unpreserve y.unpreserve x.unpreserve w.unpreserve \
+             v.unpreserve u.unpreserve",
+        )?;
+        world.settled()
+    }
+
+    #[test]
     fn refused_preserve_of_a_later_file() -> Result {
         let (mut world, handler) = world("x")?;
         let mut files = world.preserved(1..2)?;
