@@ -766,11 +766,11 @@ impl IncomingFiles {
         set: &wire::FileSet,
         blocks: &mut KVVec<Extent>,
     ) -> Result<Self, ReadError> {
-        let mut files = KVVec::new();
-        let mut by_token = KVVec::new();
-
         if let wire::FileSet { files: 0, count: 0 } = set {
-            return Ok(Self { files, by_token });
+            return Ok(Self {
+                files: KVVec::new(),
+                by_token: KVVec::new(),
+            });
         }
 
         let field = ("luo_file_set_ser", "files");
@@ -779,6 +779,10 @@ impl IncomingFiles {
             let why = "not the number of files in the blocks";
             return damaged("luo_file_set_ser", "count", Found::Number(set.count), why);
         }
+
+        // Not more than fits on the pages that were handed over.
+        let mut files = KVVec::with_capacity(set.count as usize, GFP_KERNEL)?;
+        let mut by_token = KVVec::with_capacity(set.count as usize, GFP_KERNEL)?;
 
         for file in chain.iter(memory) {
             by_token.push((file.token, files.len()), GFP_KERNEL)?;
