@@ -47,6 +47,17 @@ extern "C" fn luo_set_enabled(enable: bool) {
     crate::set_enabled(enable);
 }
 
+/// `liveupdate.abi=` was seen on the command line.
+///
+/// # Safety
+///
+/// `name` has to end with a NUL.
+#[no_mangle]
+unsafe extern "C" fn luo_set_abi(name: *const c_char) {
+    // SAFETY: The caller guarantees that it ends with a NUL.
+    crate::set_abi(unsafe { CStr::from_char_ptr(name) }.to_bytes());
+}
+
 /// See [`crate::early_init`].
 #[no_mangle]
 extern "C" fn luo_early_init() -> c_int {

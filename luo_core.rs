@@ -16,6 +16,7 @@ mod c_api;
 #[path = "tests/kunit/fault.rs"]
 mod fault;
 mod kho;
+mod libfdt;
 pub mod list_private;
 mod luo_file;
 mod luo_flb;
@@ -36,6 +37,7 @@ use block::ReadError;
 use c_api::Argument;
 use kernel::ioctl::_IOC_NR;
 use kernel::prelude::*;
+use kernel::str::BStr;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
 use kernel::sync::atomic::Relaxed;
@@ -60,6 +62,9 @@ const __LOG_PREFIX: &[u8] = b"luo\0";
 /// `liveupdate=` on the command line, until something turns out to be missing.
 static ENABLED: Atomic<bool> = Atomic::new(false);
 
+/// `liveupdate.abi=` on the command line: the place in [`FORMATS`] of what this kernel writes.
+static ABI: Atomic<usize> = Atomic::new(0);
+
 /// Made at early init, never freed.
 static LUO: SetOnce<Pin<KBox<Luo>>> = SetOnce::new();
 
@@ -83,6 +88,30 @@ pub(crate) fn enabled() -> bool {
 /// Enables or disables live update, before userspace runs.
 pub(crate) fn set_enabled(enable: bool) {
     ENABLED.store(enable, Relaxed);
+}
+
+/// Chooses the format of what this kernel hands over by its name, before early init.
+pub(crate) fn set_abi(name: &[u8]) {
+    let known = FORMATS
+        .iter()
+        .position(|format| format.name().as_bytes() == name);
+
+    if known.is_none() {
+        pr_warn!(
+            "liveupdate.abi={} is unknown, the default is used\n",
+            BStr::from_bytes(name)
+        );
+    }
+    ABI.store(known.unwrap_or_default(), Relaxed);
+}
+
+/// The format of what this kernel hands over.
+fn outgoing_format() -> &'static dyn Format {
+    let [default, ..] = FORMATS;
+
+    FORMATS
+        .get(ABI.load(Relaxed))
+        .map_or(default, |format| *format)
 }
 
 /// The orchestrator.
@@ -129,10 +158,9 @@ pub(crate) fn early_init() -> Result {
     });
 
     if enabled() {
-        let [default_format, ..] = FORMATS;
         let luo = KBox::try_pin_init(
             try_pin_init!(Luo {
-                sessions <- Sessions::new(default_format, handover, flbs),
+                sessions <- Sessions::new(outgoing_format(), handover, flbs),
                 liveupdate_num,
                 in_use: Atomic::new(false),
             }),

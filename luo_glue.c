@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What the Rust files of the Live Update Orchestrator cannot say themselves:
- * the boot parameter, initcalls of a chosen level, exported symbols, and calls
+ * the boot parameters, initcalls of a chosen level, exported symbols, and calls
  * of macros and inline functions.
  */
 
@@ -27,6 +27,14 @@ static int __init luo_param(char *buf)
 	return err;
 }
 early_param("liveupdate", luo_param);
+
+static int __init luo_abi_param(char *buf)
+{
+	luo_set_abi(buf ?: "");
+
+	return 0;
+}
+early_param("liveupdate.abi", luo_abi_param);
 
 early_initcall(luo_early_init);
 late_initcall(luo_late_init);

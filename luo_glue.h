@@ -13,6 +13,7 @@ struct module;
 
 /* In Rust: c_api.rs */
 void luo_set_enabled(bool enable);
+void luo_set_abi(const char *name);
 int luo_early_init(void);
 int luo_late_init(void);
 

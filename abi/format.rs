@@ -6,6 +6,7 @@
 //! the next kernel begins to read, and how large blocks of records are. A kernel writes one format,
 //! and reads the one that is there.
 
+use super::luo_fdt::LuoFdt;
 use super::luo_v5::LuoV5;
 use super::Damage;
 use kernel::prelude::*;
@@ -60,7 +61,7 @@ pub(crate) trait Format: Sync {
 }
 
 /// All formats, the default one first.
-pub(crate) static FORMATS: [&dyn Format; 1] = [&LuoV5];
+pub(crate) static FORMATS: [&dyn Format; 2] = [&LuoV5, &LuoFdt];
 
 /// The format of which `blob` claims to be, or else the default one, which then says what is wrong.
 pub(crate) fn format_of(blob: &[u8]) -> &'static dyn Format {

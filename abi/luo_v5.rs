@@ -80,7 +80,7 @@ impl Format for LuoV5 {
             return Err(Damage {
                 record: "luo_ser",
                 field: "compatible",
-                found: Found::Version(root.compatible),
+                found: Found::version(&root.compatible),
                 why: "not luo-v5",
             });
         }

@@ -7,6 +7,7 @@
 
 pub(crate) mod block;
 pub(crate) mod format;
+pub(crate) mod luo_fdt;
 pub(crate) mod luo_v5;
 pub(crate) mod record;
 pub(crate) mod uapi;
@@ -40,8 +41,20 @@ pub(crate) enum Found {
     Nothing,
     /// A number or an address.
     Number(u64),
+    /// So many bytes.
+    Length(usize),
     /// A version string.
-    Version([u8; 8]),
+    Version([u8; 16]),
+}
+
+impl Found {
+    /// The beginning of a version string.
+    pub(crate) fn version(string: &[u8]) -> Self {
+        let mut field = [0; _];
+
+        put(&mut field, string);
+        Self::Version(field)
+    }
 }
 
 /// What is wrong with a record that the previous kernel handed over.
@@ -62,6 +75,7 @@ impl fmt::Display for Damage {
         match &self.found {
             Found::Nothing => {}
             Found::Number(number) => write!(f, " is {number:#x}")?,
+            Found::Length(length) => write!(f, " has {length} bytes")?,
             Found::Version(field) => {
                 let text = until_nul(field).unwrap_or(field);
 

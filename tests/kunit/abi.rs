@@ -268,14 +268,14 @@ mod suite {
             (b"\0\0\0\0\0\0\0\0", b"record.field is '': why"),
             (b"luo-v100", b"record.field is 'luo-v100': why"),
         ] {
-            assert!(is_shown_as(Found::Version(*version), text)?);
+            assert!(is_shown_as(Found::version(version), text)?);
         }
         Ok(())
     }
 
     #[test]
     fn an_unknown_version_cannot_garble_the_log() -> Result {
-        let version = Found::Version(*b"\n\x1b[\xff\0\0\0\0");
+        let version = Found::version(b"\n\x1b[\xff\0\0\0\0");
 
         assert!(is_shown_as(
             version,

@@ -6,15 +6,20 @@
 use super::*;
 use crate::block::tests::Pages;
 use crate::c_api::Argument;
+use crate::kho::tests::handed_over;
 use crate::kho::tests::published;
+use crate::kho::tests::HandedOverPages;
 use crate::kho::tests::Preservations;
+use crate::libfdt::Writer;
 use crate::luo_session::tests::incoming_session;
+use crate::luo_session::tests::logged;
 use crate::luo_session::tests::outgoing_session;
 use abi::luo_v5;
 use abi::record;
 use abi::uapi::Request;
 use abi::Damage;
 use kernel::page::PAGE_SIZE;
+use kernel::str::CString;
 use kernel::uaccess::UserSlice;
 
 // See tests/kunit/glue.h.
@@ -412,6 +417,67 @@ mod suite {
             assert_eq!(format.name(), "luo-v5");
             assert_eq!(root.liveupdate_num, 1);
             assert_eq!((root.sessions_pa, root.flbs_pa), (2, 3));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_root_blob_is_recognised_by_what_is_in_it() -> Result {
+        let mut page = HandedOverPages::new(0)?;
+        let content = format::Root {
+            liveupdate_num: 1,
+            sessions_pa: 2,
+            flbs_pa: 3,
+        };
+
+        for format in FORMATS {
+            let size = format.blob_size();
+
+            format.write(page.words().as_mut_bytes(), &content)?;
+            let Ok((found, root)) = read_root(&handed_over(), page.phys(), size) else {
+                return Err(EINVAL);
+            };
+            assert_eq!((found.name(), root), (format.name(), content));
+
+            // A blob larger than a page does not exist, whatever KHO's entry says.
+            let root = read_root(&handed_over(), page.phys(), usize::MAX);
+            assert!(root.is_ok_and(|(_, root)| root == content));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_device_tree_of_another_version_is_refused() -> Result {
+        let mut page = HandedOverPages::new(0)?;
+
+        Writer::write(page.words().as_mut_bytes(), |tree| {
+            tree.property(c"compatible", b"luo-v2\0")?;
+            tree.property(c"liveupdate-number", &[0; 8])
+        })?;
+        let root = read_root(&handed_over(), page.phys(), PAGE_SIZE);
+        assert!(refusal(root).is_some_and(|what| what == ("luo-fdt", "compatible")));
+        Ok(())
+    }
+
+    #[test]
+    fn the_format_is_chosen_by_name() -> Result {
+        for name in ["luo-fdt", "luo-v5"] {
+            let log = logged(|| set_abi(name.as_bytes()))?;
+
+            assert!(log.is_empty());
+            assert_eq!(outgoing_format().name(), name);
+        }
+
+        for unknown in ["", "luo-v4", "luo-fd", "luo-fdt2", "LUO-FDT", "\n"] {
+            set_abi(b"luo-fdt");
+            let log = logged(|| set_abi(unknown.as_bytes()))?;
+            let shown = BStr::from_bytes(unknown.as_bytes());
+            let warning = CString::try_from_fmt(fmt!(
+                "luo: liveupdate.abi={shown} is unknown, the default is used\n"
+            ))?;
+
+            assert_eq!(*log, *warning.to_bytes());
+            assert_eq!(outgoing_format().name(), "luo-v5");
         }
         Ok(())
     }

@@ -4,6 +4,8 @@
 //! down for the next kernel, and what becomes of a hand-over that is sound or damaged.
 
 use super::*;
+use crate::abi::format::FORMATS;
+use crate::abi::luo_fdt::LuoFdt;
 use crate::abi::luo_v5::LuoV5;
 use crate::block::tests::Pages;
 use crate::block::tests::SESSIONS_PER_BLOCK;
@@ -33,7 +35,7 @@ unsafe extern "C" {
 }
 
 /// The lines that LUO writes to the log in `action`, from the prefix on.
-fn logged(action: impl FnOnce()) -> Result<KVec<u8>> {
+pub(crate) fn logged(action: impl FnOnce()) -> Result<KVec<u8>> {
     let mut log = KVec::new();
     let mut line = [0; 256];
 
@@ -229,7 +231,15 @@ impl Handler {
 /// An orchestrator of the test's own, and its handler "kunit". They are never freed, as sessions
 /// keep them for ever.
 fn orchestrator(handover: Handover) -> Result<(&'static Sessions, &'static Handler)> {
-    let sessions = Sessions::new(&LuoV5, handover, HandedOver::nothing());
+    orchestrator_of(&LuoV5, handover)
+}
+
+/// The same, of a kernel that writes `format`.
+fn orchestrator_of(
+    format: &'static dyn Format,
+    handover: Handover,
+) -> Result<(&'static Sessions, &'static Handler)> {
+    let sessions = Sessions::new(format, handover, HandedOver::nothing());
     let sessions = KBox::pin_init(sessions, GFP_KERNEL)?;
     let handler = Handler::new()?;
     let pointers: (*const Sessions, *const Handler) = (&*sessions, &*handler);
@@ -806,6 +816,79 @@ mod suite {
 
             assert_eq!(nothing, Some(ENOENT));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn every_format_is_read_in_blocks_of_its_size() -> Result {
+        // How many files fit into a block, and the orders of the blocks of sessions and files.
+        for (format, full, orders) in [
+            (&LuoV5 as &dyn Format, 63, [0, 0, 0]),
+            (&LuoFdt, 127, [4, 1, 1]),
+        ] {
+            let (old, _) = orchestrator_of(format, Handover::Restored)?;
+
+            for files in [full, full + 1] {
+                create_with_files(old, &[files as u8], 0..files)?;
+            }
+            let (result, head) = serialize(old)?;
+            assert_eq!(result, Ok(()));
+
+            // What this kernel itself writes is of no account.
+            for own in FORMATS {
+                let (new, handler) = orchestrator_of(own, Handover::Restored)?;
+                let size = format.session_block_size();
+                let chain = Blocks::follow(&Preservations, size, format.sessions_field(), head);
+                let chain = chain.map_err(|_| EINVAL)?;
+                let mut blocks = KVVec::new();
+
+                let table = IncomingTable::read(new, &Preservations, format, &chain, &mut blocks)?;
+                let found = blocks.iter().map(|block| preserved_order(block.phys));
+                // One of sessions, one of files, and two of one more.
+                let [sessions, one, two] = orders.map(Some);
+                let mut expected = [sessions, one, two, two];
+                expected.sort_unstable();
+                let mut sorted = KVec::new();
+                for order in found {
+                    sorted.push(order, GFP_KERNEL)?;
+                }
+                sorted.sort_unstable();
+                assert_eq!(*sorted, expected);
+
+                new.incoming.lock().sessions = table;
+                let session = new.incoming.lock().get(&[full as u8 + 1])?;
+                assert!(session.files.lock().retrieve(&new.registry, full).is_ok());
+                assert!(handler.called(&[("retrieve", 2 * full + 1)]));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn larger_blocks_are_restored_and_released() -> Result {
+        let mut pages = [
+            HandedOverPages::new(4)?,
+            HandedOverPages::new(1)?,
+            HandedOverPages::new(1)?,
+        ];
+        let phys = pages.each_ref().map(HandedOverPages::phys);
+        write_hand_over(phys, |page, at, value| pages[page].words()[at] = value);
+
+        // In blocks of another size it is not there.
+        let (size, field) = (LuoFdt.session_block_size(), ("record", "field"));
+        assert!(Blocks::follow(&handed_over(), PAGE_SIZE, field, phys[0]).is_err());
+        let sessions = Blocks::follow(&handed_over(), size, field, phys[0]).map_err(|_| EINVAL)?;
+        let (sessions, _) = orchestrator(Handover::Pending {
+            memory: handed_over(),
+            format: &LuoFdt,
+            sessions,
+        })?;
+
+        sessions.restore()?;
+        for page in &pages {
+            assert!(handed_over().bytes(page.extent()).is_none());
+        }
+        assert!(retrieve(sessions, &UserPage::new()?, b"b").is_ok());
         Ok(())
     }
 
