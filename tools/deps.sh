@@ -57,6 +57,7 @@ need /sbin/depmod kmod
 need patch patch
 need xz xz-utils
 need shellcheck shellcheck
+need dtc device-tree-compiler
 need qemu-system-x86_64 qemu-system-x86
 need /etc/ssl/certs/ca-certificates.crt ca-certificates
 

@@ -54,6 +54,14 @@ failed=$((ran - passed))
 if grep -E "$complaint" "$log"; then
 	fail 'the kernel complained'
 fi
+# The tree that this suite has written has to be the expected one, in the eyes of dtc.
+if grep -q 'Subtest: luo_fdt' "$log"; then
+	perl -ne 'print pack "H*", $1 if /luo_fdt: ([0-9a-f]{16})\s*$/' "$log" >"$out/luo_fdt.dtb"
+	if ! dtc -I dtb -O dts -o "$out/luo_fdt.dts" "$out/luo_fdt.dtb" ||
+		! dtc -I dts -O dts "$repo/tests/kunit/luo_fdt.dts" | diff "$out/luo_fdt.dts" -; then
+		fail "the tree of luo_fdt is not $repo/tests/kunit/luo_fdt.dts"
+	fi
+fi
 if ((ran == 0)); then
 	fail "no case of '$filter' ran"
 elif ((errors > 0)); then

@@ -152,6 +152,12 @@ mod suite {
         blob.fill(0xff);
         LuoFdt.write(&mut blob, &ROOT)?;
         assert_eq!(*blob, *tree(&[1, 2], &PROPERTIES)?);
+
+        // For tools/kunit.sh, which asks dtc.
+        let words = size(&blob).div_ceil(8);
+        for word in blob.as_chunks().0.iter().take(words) {
+            pr_info!("luo_fdt: {:016x}\n", u64::from_be_bytes(*word));
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@ mod descriptors;
 mod errors;
 mod failures;
 mod flb;
+mod formats;
 mod handler;
 mod module;
 mod names;
@@ -39,4 +40,10 @@ pub const ALL: &[Group] = &[
     flb::GROUP,
     failures::GROUP,
     module::GROUP,
+    formats::group::<0>("formats-0"),
+    formats::group::<1>("formats-1"),
+    formats::group::<818>("formats-818"),
+    formats::group::<819>("formats-819"),
+    formats::group::<820>("formats-820"),
+    formats::group::<1000>("formats-1000"),
 ];

@@ -39,11 +39,20 @@ const KEXEC: [&str; 4] = [
 const OURS: &str = "luo-kexec-tests";
 
 /// The test that loads the test driver as a module; only the LUO in Rust exports what that needs.
-pub const MODULE: &str = "module";
+const MODULE: &str = "module";
 /// Where that test finds the module.
 const MODULE_PATH: &str = "/lib/luo_test.ko";
 /// Keeps the driver that is built in out of the module's way.
 const NO_DRIVER: &str = "initcall_blacklist=luo_test_init";
+
+/// How the names of the tests of wire formats begin; only the LUO in Rust has more than one.
+const FORMATS: &str = "formats-";
+/// What the kernels of each of these tests write; the last one writes what the third does.
+const WRITTEN: [&str; 3] = [
+    "liveupdate.abi=luo-fdt",
+    "stage2:liveupdate.abi=luo-v5",
+    "stage3:liveupdate.abi=luo-fdt",
+];
 
 /// Has the kernel remember who allocated what, for the tests to see what LUO holds.
 const OWNERS: &str = "slab_debug=U,kmalloc-*";
@@ -169,7 +178,11 @@ impl Selftest {
         }));
         let ours = self.machine.guest.join(OURS);
         for (group, stages) in groups(&ours)? {
-            if group == MODULE && self.module.is_none() {
+            let can_run = match self.implementation {
+                Impl::Rust => group != MODULE || self.module.is_some(),
+                Impl::C => !only_on_rust(&group),
+            };
+            if !can_run {
                 continue;
             }
             tests.push(Test {
@@ -203,6 +216,9 @@ impl Selftest {
             .params([OWNERS, &format!("LUO_IMPL={implementation}")]);
         if let (MODULE, Some(module)) = (test.name.as_str(), &self.module) {
             vm = vm.file(module, MODULE_PATH).params([NO_DRIVER]);
+        }
+        if test.name.starts_with(FORMATS) {
+            vm = vm.params(WRITTEN);
         }
         let run = vm.run(|_| ())?;
         let path = callbacks_path(&self.machine.out, &test.name);
@@ -272,6 +288,11 @@ impl Test {
         cases.push(Case { name, failure });
         cases
     }
+}
+
+/// Whether a test is of what the LUO in C does not have.
+pub fn only_on_rust(test: &str) -> bool {
+    test == MODULE || test.starts_with(FORMATS)
 }
 
 /// Where the results of all cases are.

@@ -6,6 +6,7 @@
 //! The kernel hands its unknown parameters over as environment and what follows
 //! `--` as arguments: `LUO_STAGE=1 LUO_STAGES=3 -- PROGRAM -s @stage@` runs
 //! `/bin/PROGRAM -s 1` and, where that exits 0, boots into stage 2.
+//! A parameter that begins with `stage3:` is one, without that, for the kernels from stage 3 on.
 //! `/boot/bzImage` is the next kernel and the initramfs that we came from, kept by
 //! `retain_initrd`, its initramfs: the image does not have to contain itself.
 
@@ -125,10 +126,14 @@ fn number(variable: &str) -> Result<u32> {
 fn load_next(stage: u32) -> Result<()> {
     let kernel = File::open("/boot/bzImage").context("/boot/bzImage")?;
     let initrd = File::open("/sys/firmware/initrd").context("/sys/firmware/initrd")?;
-    let cmdline = fs::read_to_string("/proc/cmdline")?.trim_end().replace(
-        &format!("LUO_STAGE={stage} "),
-        &format!("LUO_STAGE={} ", stage + 1),
-    );
+    let next = stage + 1;
+    let cmdline = fs::read_to_string("/proc/cmdline")?
+        .trim_end()
+        .replace(
+            &format!("LUO_STAGE={stage} "),
+            &format!("LUO_STAGE={next} "),
+        )
+        .replace(&format!(" stage{next}:"), " ");
     let cmdline = CString::new(cmdline)?;
 
     // SAFETY: the descriptors are open, and the command line ends in the NUL that its
