@@ -79,15 +79,18 @@ fn floors(bytes: usize) -> Result<()> {
 }
 
 /// Creates, preserves and closes, so that the caches of the kernel are as they are in use; and
-/// counts an ioctl that changes nothing.
+/// counts an ioctl that changes nothing, and preserving the only file there is.
 fn warm_up(device: &Device, bytes: usize) -> Result<()> {
     let mut nothing = Series::new("get_name", ROUNDS);
+    let mut only = Series::new("preserve_only", ROUNDS);
     for _ in 0..ROUNDS {
+        let file = memfd(bytes)?;
         let session = device.create_session(b"warm-up")?;
-        session.preserve_fd(memfd(bytes)?.as_fd(), 1)?;
+        only.count(|| session.preserve_fd(file.as_fd(), 1))?;
         nothing.count(|| session.name())?;
     }
-    nothing.report()
+    nothing.report()?;
+    only.report()
 }
 
 fn hand_over(arguments: &Arguments) -> Result<Infallible> {
@@ -104,6 +107,13 @@ fn hand_over(arguments: &Arguments) -> Result<Infallible> {
     let files: Vec<File> = (0..count * each)
         .map(|_| memfd(bytes))
         .collect::<Result<_>>()?;
+    // As long as it has a file, the FLBs of the file's handler are preserved.
+    let mut keeper = None;
+    if each > 0 {
+        let session = keeper.insert(device.create_session(b"keeper")?);
+        session.preserve_fd(memfd(0)?.as_fd(), 1)?;
+    }
+
     let mut create = Series::new("create", count);
     let mut preserve = Series::new("preserve", count * each);
     let mut sessions = Vec::with_capacity(count);
@@ -125,6 +135,7 @@ fn hand_over(arguments: &Arguments) -> Result<Infallible> {
         close.count(|| drop(session));
     }
     close.report()?;
+    drop(keeper);
 
     measured("reboot", now() as f64)?;
     settle();

@@ -30,6 +30,9 @@ use std::time::Duration;
 
 const PROGRAM: &str = "luo-bench";
 
+/// The slope of a cost is what it is at some N, divided by what it is at this one.
+const FEW: u64 = 100;
+
 /// What the kernel says once LUO has written everything down.
 const SERIALIZED: &str = "kexec_core: Starting new kernel";
 
@@ -57,6 +60,9 @@ pub struct Bench {
     /// Measure only this; may be repeated
     #[arg(long, value_enum)]
     load: Vec<Load>,
+    /// Measure everything twice, and tell where the cost of an item differs most
+    #[arg(long)]
+    repeat: bool,
     /// How long one machine may take
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
@@ -75,7 +81,7 @@ impl Bench {
     /// Measures everything, prints the table and draws the plot; true if no machine failed.
     pub fn run(&self) -> Result<bool> {
         fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
-        let (results, passed) = self.measure()?;
+        let (results, mut passed) = self.measure()?;
         let operations: Vec<_> = OPERATIONS
             .iter()
             .filter(|operation| self.load.is_empty() || self.load.contains(&operation.load))
@@ -90,7 +96,43 @@ impl Bench {
             self.numbers.iter().filter_map(point).collect()
         })?;
         println!("plot: {}", path.display());
+
+        if self.repeat {
+            let (again, passed_again) = self.measure()?;
+            passed &= passed_again;
+            println!("{}", self.largest_difference(&operations, &results, &again));
+        }
         Ok(passed)
+    }
+
+    /// Where two measurements of what one item costs differ most.
+    fn largest_difference(
+        &self,
+        operations: &[&Operation],
+        results: &Results,
+        again: &Results,
+    ) -> String {
+        let mut largest = (0.0, "the second run gave the same results".to_owned());
+        for operation in operations.iter().filter(|operation| operation.each) {
+            for &n in &self.numbers {
+                for luo in [Luo::C, Luo::Rust] {
+                    let [one, other] = [results, again].map(|it| self.cost(it, luo, operation, n));
+                    let Some((one, other)) = one.zip(other) else {
+                        continue;
+                    };
+                    let percent = (other - one).abs() / one * 100.0;
+                    if percent > largest.0 {
+                        let Operation { title, .. } = operation;
+                        let text = format!(
+                            "the second run differs by {percent:.2} % at most: \
+                             {title}, N = {n}, {luo:?}: {one:.0}, then {other:.0}"
+                        );
+                        largest = (percent, text);
+                    }
+                }
+            }
+        }
+        largest.1
     }
 
     /// Measures both LUOs at the same time: neither sees what else the host is doing.
@@ -186,9 +228,9 @@ impl Bench {
 
     /// A table in reStructuredText, as the documentation has it.
     fn table(&self, operations: &[&Operation], results: &Results) -> String {
-        const WIDTHS: [usize; 6] = [48, 9, 13, 13, 6, 8];
-        const HEAD: [&str; 6] = ["Operation", "N", "C", "Rust", "Rust/C", "Floor"];
-        let row = |cells: [String; 6]| {
+        const WIDTHS: [usize; 7] = [49, 9, 13, 13, 6, 6, 8];
+        const HEAD: [&str; 7] = ["Operation", "N", "C", "Rust", "Rust/C", "Slope", "Floor"];
+        let row = |cells: [String; 7]| {
             let numbers = WIDTHS.iter().zip(&cells).skip(1);
             numbers.fold(
                 format!("{:1$}", cells[0], WIDTHS[0]),
@@ -204,7 +246,8 @@ impl Bench {
                 if c.is_none() && rust.is_none() {
                     continue;
                 }
-                let ratio = c.zip(rust).map(|(c, rust)| format!("{:.2}", rust / c));
+                let few = self.cost(results, Luo::Rust, operation, FEW);
+                let few = few.filter(|_| operation.each && n >= FEW);
                 let floor = operation.floor.and_then(|floor| {
                     let measures = results.get(&(Luo::Rust, operation.load, n))?;
                     measures.get(floor)
@@ -214,7 +257,8 @@ impl Bench {
                     HumanCount(n).to_string(),
                     figure(c),
                     figure(rust),
-                    ratio.unwrap_or("-".to_owned()),
+                    ratio(rust, c),
+                    ratio(rust, few),
                     figure(floor),
                 ]));
             }
@@ -228,6 +272,13 @@ fn figure(value: Option<f64>) -> String {
     value.map_or("-".to_owned(), |value| {
         HumanCount(value.round().max(0.0) as u64).to_string()
     })
+}
+
+fn ratio(one: Option<f64>, other: Option<f64>) -> String {
+    let ratio = one
+        .zip(other)
+        .map(|(one, other)| format!("{:.2}", one / other));
+    ratio.unwrap_or("-".to_owned())
 }
 
 /// What a machine reported, if all went well.
@@ -257,11 +308,17 @@ fn measures(run: &Run) -> Result<Measures> {
         let line = run.stage(1).iter().find(|line| wanted(line));
         line.and_then(|line| line.said)
     };
-    let rebooting = said(&|line| line.report() == Some(Report::Rebooting));
-    let serialized = said(&|line| line.text == SERIALIZED);
-    let (rebooting, serialized) = rebooting
-        .zip(serialized)
-        .context("the kernel's log has no times")?;
+    let moments = || {
+        let counted = said(
+            &|line| matches!(line.report(), Some(Report::Measured { what, .. }) if what == "reboot"),
+        )?;
+        let rebooting = said(&|line| line.report() == Some(Report::Rebooting))?;
+        let serialized = said(&|line| line.text == SERIALIZED)?;
+        Some((measures.get("reboot")?, counted, rebooting, serialized))
+    };
+    let (reboot, counted, rebooting, serialized) =
+        moments().context("the kernel's log has no times")?;
     measures.set("serialize", (serialized - rebooting).as_nanos() as f64);
+    measures.set("kexec", reboot + (serialized - counted).as_nanos() as f64);
     Ok(measures)
 }

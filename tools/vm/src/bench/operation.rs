@@ -85,18 +85,59 @@ impl Measures {
     }
 }
 
+/// What an operation costs at some N.
+type Cost = fn(&Measures, f64) -> Option<f64>;
+
 /// A row of the table for each N.
 pub struct Operation {
     /// What it is called.
     pub title: &'static str,
     /// Where it is measured.
     pub load: Load,
-    /// What it costs at some N.
-    pub cost: fn(&Measures, f64) -> Option<f64>,
+    /// What it costs.
+    pub cost: Cost,
+    /// Whether that is the cost of one item, which should be the same whatever N is.
+    pub each: bool,
     /// A measure of what it cannot do without, LUO or not.
     pub floor: Option<&'static str>,
     /// Whether the plot shows it.
     pub plotted: bool,
+}
+
+/// What one session or file costs.
+const fn each(title: &'static str, load: Load, cost: Cost) -> Operation {
+    Operation {
+        title,
+        load,
+        cost,
+        each: true,
+        floor: None,
+        plotted: false,
+    }
+}
+
+/// What all N cost together.
+const fn all(title: &'static str, load: Load, cost: Cost) -> Operation {
+    Operation {
+        each: false,
+        ..each(title, load, cost)
+    }
+}
+
+impl Operation {
+    const fn floor(self, floor: &'static str) -> Self {
+        Self {
+            floor: Some(floor),
+            ..self
+        }
+    }
+
+    const fn plotted(self) -> Self {
+        Self {
+            plotted: true,
+            ..self
+        }
+    }
 }
 
 /// From so many items on, times of 1000 instructions' precision and memory in pages tell enough.
@@ -106,230 +147,175 @@ fn many(n: f64, value: Option<f64>) -> Option<f64> {
     value.filter(|_| n >= MANY)
 }
 
+/// From opening the device to the first session, and the first file if there is one.
+fn first(m: &Measures) -> Option<f64> {
+    m.sum(&["restore.first", "retrieve_session.first", "retrieve.first"])
+}
+
 /// The rows of the table, in order.
 pub const OPERATIONS: &[Operation] = &[
-    Operation {
-        title: "create a session, last of N",
-        load: Load::Sessions,
-        cost: |m, _| m.get("create.last"),
-        floor: Some("eventfd.last"),
-        plotted: true,
-    },
-    Operation {
-        title: "create a session, mean",
-        load: Load::Sessions,
-        cost: |m, _| m.get("create.mean"),
-        floor: Some("eventfd.last"),
-        plotted: false,
-    },
-    Operation {
-        title: "close a session, beside N others",
-        load: Load::Sessions,
-        cost: |m, _| m.get("close.last"),
-        floor: None,
-        plotted: false,
-    },
-    Operation {
-        title: "restore, per session",
-        load: Load::Sessions,
-        cost: |m, n| Some(m.get("restore.first")? / n),
-        floor: None,
-        plotted: true,
-    },
-    Operation {
-        title: "restore, per file in one session",
-        load: Load::Files,
-        cost: |m, n| Some(m.get("restore.first")? / n),
-        floor: None,
-        plotted: false,
-    },
-    Operation {
-        title: "retrieve a session, mean",
-        load: Load::Sessions,
-        cost: |m, _| m.get("retrieve_session.mean"),
-        floor: Some("eventfd.last"),
-        plotted: true,
-    },
-    Operation {
-        title: "preserve 0 bytes, last of N in one session",
-        load: Load::Files,
-        cost: |m, _| m.get("preserve.last"),
-        floor: Some("get_name.last"),
-        plotted: true,
-    },
-    Operation {
-        title: "preserve 0 bytes, mean in one session",
-        load: Load::Files,
-        cost: |m, _| m.get("preserve.mean"),
-        floor: Some("get_name.last"),
-        plotted: false,
-    },
-    Operation {
-        title: "preserve 0 bytes, in the last of N sessions",
-        load: Load::SpreadFiles,
-        cost: |m, _| m.get("preserve.last"),
-        floor: Some("get_name.last"),
-        plotted: false,
-    },
-    Operation {
-        title: "preserve 4 KiB, last of N in one session",
-        load: Load::Pages,
-        cost: |m, _| m.get("preserve.last"),
-        floor: Some("get_name.last"),
-        plotted: false,
-    },
-    Operation {
-        title: "preserve 4 KiB, in the last of N sessions",
-        load: Load::SpreadPages,
-        cost: |m, _| m.get("preserve.last"),
-        floor: Some("get_name.last"),
-        plotted: false,
-    },
-    Operation {
-        title: "retrieve 0 bytes, mean in one session",
-        load: Load::Files,
-        cost: |m, _| m.get("retrieve.mean"),
-        floor: Some("memfd.last"),
-        plotted: true,
-    },
-    Operation {
-        title: "retrieve 0 bytes, mean over N sessions",
-        load: Load::SpreadFiles,
-        cost: |m, _| m.get("retrieve.mean"),
-        floor: Some("memfd.last"),
-        plotted: false,
-    },
-    Operation {
-        title: "retrieve 4 KiB, mean in one session",
-        load: Load::Pages,
-        cost: |m, _| m.get("retrieve.mean"),
-        floor: Some("memfd.last"),
-        plotted: false,
-    },
-    Operation {
-        title: "retrieve 4 KiB, mean over N sessions",
-        load: Load::SpreadPages,
-        cost: |m, _| m.get("retrieve.mean"),
-        floor: Some("memfd.last"),
-        plotted: false,
-    },
-    Operation {
-        title: "finish, per file in one session",
-        load: Load::Files,
-        cost: |m, n| Some(m.get("finish.first")? / n),
-        floor: None,
-        plotted: true,
-    },
-    Operation {
-        title: "finish a session with one file, mean",
-        load: Load::SpreadFiles,
-        cost: |m, _| m.get("finish.mean"),
-        floor: Some("get_name.last"),
-        plotted: false,
-    },
-    Operation {
-        title: "finish a session without files, mean",
-        load: Load::Sessions,
-        cost: |m, _| m.get("finish.mean"),
-        floor: Some("get_name.last"),
-        plotted: false,
-    },
-    Operation {
-        title: "close a retrieved and finished session, mean",
-        load: Load::Sessions,
-        cost: |m, _| m.get("close_retrieved.mean"),
-        floor: None,
-        plotted: false,
-    },
-    Operation {
-        title: "GET_NAME",
-        load: Load::Sessions,
-        cost: |m, _| m.get("get_name.last"),
-        floor: None,
-        plotted: false,
-    },
-    Operation {
-        title: "freeze and serialize, per session",
-        load: Load::Sessions,
-        cost: |m, n| many(n, Some(m.get("serialize")? / n)),
-        floor: None,
-        plotted: false,
-    },
-    Operation {
-        title: "freeze and serialize, per file",
-        load: Load::Files,
-        cost: |m, n| many(n, Some(m.get("serialize")? / n)),
-        floor: None,
-        plotted: false,
-    },
-    Operation {
-        title: "blackout before: liveupdate_reboot(), sessions",
-        load: Load::Sessions,
-        cost: |m, _| m.get("serialize"),
-        floor: None,
-        plotted: false,
-    },
-    Operation {
-        title: "blackout before: liveupdate_reboot(), files",
-        load: Load::Pages,
-        cost: |m, _| m.get("serialize"),
-        floor: None,
-        plotted: false,
-    },
-    Operation {
-        title: "blackout after: to the first of N sessions",
-        load: Load::SpreadPages,
-        cost: |m, _| m.sum(&["restore.first", "retrieve_session.first", "retrieve.first"]),
-        floor: None,
-        plotted: false,
-    },
-    Operation {
-        title: "blackout after: to the first of N files",
-        load: Load::Pages,
-        cost: |m, _| m.sum(&["restore.first", "retrieve_session.first", "retrieve.first"]),
-        floor: None,
-        plotted: false,
-    },
-    Operation {
-        title: "reboot() to the next kernel's program, sessions",
-        load: Load::Sessions,
-        cost: |m, _| Some(m.get("arrival")? - m.get("reboot")?),
-        floor: None,
-        plotted: false,
-    },
-    Operation {
-        title: "reboot() to the next kernel's program, files",
-        load: Load::Pages,
-        cost: |m, _| Some(m.get("arrival")? - m.get("reboot")?),
-        floor: None,
-        plotted: false,
-    },
-    Operation {
-        title: "slab bytes per session",
-        load: Load::Sessions,
-        cost: |m, n| many(n, Some(m.get("memory.slab")? / n)),
-        floor: None,
-        plotted: false,
-    },
-    Operation {
-        title: "bytes of memory per session",
-        load: Load::Sessions,
-        cost: |m, n| many(n, Some(m.get("memory.all")? / n)),
-        floor: None,
-        plotted: false,
-    },
-    Operation {
-        title: "slab bytes per preserved file of 0 bytes",
-        load: Load::Files,
-        cost: |m, n| many(n, Some(m.get("memory.slab")? / n)),
-        floor: None,
-        plotted: false,
-    },
-    Operation {
-        title: "bytes of memory per preserved file of 0 bytes",
-        load: Load::Files,
-        cost: |m, n| many(n, Some(m.get("memory.all")? / n)),
-        floor: None,
-        plotted: false,
-    },
+    each("create a session, last of N", Load::Sessions, |m, _| {
+        m.get("create.last")
+    })
+    .floor("eventfd.last")
+    .plotted(),
+    each("create a session, mean", Load::Sessions, |m, _| {
+        m.get("create.mean")
+    })
+    .floor("eventfd.last"),
+    each(
+        "close a session, beside N others",
+        Load::Sessions,
+        |m, _| m.get("close.last"),
+    ),
+    each("restore, per session", Load::Sessions, |m, n| {
+        Some(m.get("restore.first")? / n)
+    })
+    .plotted(),
+    each("restore, per file in one session", Load::Files, |m, n| {
+        Some(m.get("restore.first")? / n)
+    }),
+    each("retrieve a session, mean", Load::Sessions, |m, _| {
+        m.get("retrieve_session.mean")
+    })
+    .floor("eventfd.last")
+    .plotted(),
+    each(
+        "preserve 0 bytes, last of N in one session",
+        Load::Files,
+        |m, _| m.get("preserve.last"),
+    )
+    .floor("get_name.last")
+    .plotted(),
+    each(
+        "preserve 0 bytes, mean in one session",
+        Load::Files,
+        |m, _| m.get("preserve.mean"),
+    )
+    .floor("get_name.last"),
+    each(
+        "preserve 0 bytes, in the last of N sessions",
+        Load::SpreadFiles,
+        |m, _| m.get("preserve.last"),
+    )
+    .floor("get_name.last"),
+    each(
+        "preserve the first file, with its handler's FLBs",
+        Load::Files,
+        |m, _| m.get("preserve_only.last"),
+    )
+    .floor("get_name.last"),
+    each(
+        "preserve 4 KiB, last of N in one session",
+        Load::Pages,
+        |m, _| m.get("preserve.last"),
+    )
+    .floor("get_name.last"),
+    each(
+        "preserve 4 KiB, in the last of N sessions",
+        Load::SpreadPages,
+        |m, _| m.get("preserve.last"),
+    )
+    .floor("get_name.last"),
+    each(
+        "retrieve 0 bytes, mean in one session",
+        Load::Files,
+        |m, _| m.get("retrieve.mean"),
+    )
+    .floor("memfd.last")
+    .plotted(),
+    each(
+        "retrieve 0 bytes, mean over N sessions",
+        Load::SpreadFiles,
+        |m, _| m.get("retrieve.mean"),
+    )
+    .floor("memfd.last"),
+    each(
+        "retrieve 4 KiB, mean in one session",
+        Load::Pages,
+        |m, _| m.get("retrieve.mean"),
+    )
+    .floor("memfd.last"),
+    each(
+        "retrieve 4 KiB, mean over N sessions",
+        Load::SpreadPages,
+        |m, _| m.get("retrieve.mean"),
+    )
+    .floor("memfd.last"),
+    each("finish, per file in one session", Load::Files, |m, n| {
+        Some(m.get("finish.first")? / n)
+    })
+    .plotted(),
+    each(
+        "finish a session with one file, mean",
+        Load::SpreadFiles,
+        |m, _| m.get("finish.mean"),
+    )
+    .floor("get_name.last"),
+    each(
+        "finish a session without files, mean",
+        Load::Sessions,
+        |m, _| m.get("finish.mean"),
+    )
+    .floor("get_name.last"),
+    each(
+        "close a retrieved and finished session, mean",
+        Load::Sessions,
+        |m, _| m.get("close_retrieved.mean"),
+    ),
+    each("GET_NAME", Load::Sessions, |m, _| m.get("get_name.last")),
+    each(
+        "freeze and serialize, per session",
+        Load::Sessions,
+        |m, n| many(n, Some(m.get("serialize")? / n)),
+    ),
+    each("freeze and serialize, per file", Load::Files, |m, n| {
+        many(n, Some(m.get("serialize")? / n))
+    }),
+    all(
+        "blackout before: liveupdate_reboot(), sessions",
+        Load::Sessions,
+        |m, _| m.get("serialize"),
+    ),
+    all(
+        "blackout before: liveupdate_reboot(), files",
+        Load::Pages,
+        |m, _| m.get("serialize"),
+    ),
+    all(
+        "blackout after: to the first of N sessions",
+        Load::SpreadPages,
+        |m, _| first(m),
+    ),
+    all(
+        "blackout after: to the first of N files",
+        Load::Pages,
+        |m, _| first(m),
+    ),
+    all(
+        "from the kexec to the first of N sessions",
+        Load::SpreadPages,
+        |m, _| Some(m.get("arrival")? - m.get("kexec")? + first(m)?),
+    ),
+    all(
+        "from the kexec to the first of N files",
+        Load::Pages,
+        |m, _| Some(m.get("arrival")? - m.get("kexec")? + first(m)?),
+    ),
+    each("slab bytes per session", Load::Sessions, |m, n| {
+        many(n, Some(m.get("memory.slab")? / n))
+    }),
+    each("bytes of memory per session", Load::Sessions, |m, n| {
+        many(n, Some(m.get("memory.all")? / n))
+    }),
+    each(
+        "slab bytes per preserved file of 0 bytes",
+        Load::Files,
+        |m, n| many(n, Some(m.get("memory.slab")? / n)),
+    ),
+    each(
+        "bytes of memory per preserved file of 0 bytes",
+        Load::Files,
+        |m, n| many(n, Some(m.get("memory.all")? / n)),
+    ),
 ];
