@@ -115,12 +115,15 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
     }
 
     fn truncate(&mut self, len: usize) {
+        if len >= self.blocks.len() {
+            return;
+        }
+
+        self.blocks.truncate(len);
+        self.link(len, 0);
         if len == 0 {
             // An empty set holds no memory at all.
             self.blocks = KVVec::new();
-        } else if len < self.blocks.len() {
-            self.blocks.truncate(len);
-            self.link(len, 0);
         }
     }
 
