@@ -4,13 +4,14 @@
 # Tells in one line why a kernel tree cannot take this LUO, before anything in
 # it is changed.
 #
-# usage: check-tree.sh TREE VERSION
+# usage: check-tree.sh TREE VERSION [PATCHES]
 
 set -eu
 
 repo=$(realpath "$(dirname "$0")/..")
 tree=$1
 version=$2
+patches=${3:-$repo/integration}
 
 die() {
 	echo "$tree $1" >&2
@@ -36,10 +37,10 @@ fi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cd "$tree"
-"$repo/tools/patched-files.sh" | while read -r file; do
+"$repo/tools/patched-files.sh" "$patches" | while read -r file; do
 	[ ! -f "$file" ] || cp --parents "$file" "$scratch"
 done
-for patch in "$repo"/integration/*.patch; do
+for patch in "$patches"/*.patch; do
 	patch -d "$scratch" -p1 -F0 -f -s -i "$patch" >/dev/null 2>&1 ||
-		die "is modified where integration/${patch##*/} patches it"
+		die "is modified where ${patch#"$repo"/} patches it"
 done

@@ -3,14 +3,16 @@
 #
 # Configures a kernel build: what the kernel tree's own live update selftest
 # asks for, what our tests ask for, and which LUO is built. Fails unless every
-# symbol asked for was granted, and unless the two LUOs get the same kernel.
+# symbol asked for was granted, and unless the two LUOs get the same kernel. An
+# older tree has the LUO in C alone, and a selftest that asks for less.
 #
 # usage: configure.sh TREE BUILD rust|c MAKE...
 
 set -eu
 
 repo=$(realpath "$(dirname "$0")/..")
-selftest=$1/tools/testing/selftests/liveupdate
+tree=$1
+selftest=$tree/tools/testing/selftests/liveupdate/config
 build=$2
 impl=$3
 shift 3
@@ -26,13 +28,15 @@ fi
 
 mkdir -p "$build"
 requested=$build/requested.config
+[ -e "$selftest.x86_64" ] && machine=$selftest.x86_64 || machine=
+grep -q rust/Kconfig "$tree/kernel/liveupdate/Kconfig" && luos='rust c' || luos=$impl
 
-for luo in rust c; do
-	[ $luo = rust ] && switch=y || switch=n
+for luo in $luos; do
+	[ "$luo" = rust ] && switch=y || switch=n
 	# Asked for twice: the last one counts.
 	printf '%s=%s\n' CONFIG_LIVEUPDATE_RUST "$switch" \
 		CONFIG_LIVEUPDATE_RUST_KUNIT_TEST "$switch" |
-		cat "$selftest/config" "$selftest/config.x86_64" "$repo/tests/kernel.config" - |
+		cat "$selftest" ${machine:+"$machine"} "$repo/tests/kernel.config" - |
 		awk -F= '/^CONFIG_/ { value[$1] = $2 } END { for (s in value) print s "=" value[s] }' |
 		sort >"$requested"
 	cp "$requested" "$build/$luo.config"
@@ -50,15 +54,10 @@ for luo in rust c; do
 		echo "error: the kernel's configuration does not grant:$refused"
 		exit 1
 	fi
+	grep CONFIG_ "$build/$luo.config" | grep -v CONFIG_LIVEUPDATE_RUST >"$build/$luo.symbols"
 done
 
-symbols() {
-	grep CONFIG_ "$1" | grep -v CONFIG_LIVEUPDATE_RUST
-}
-
-symbols "$build/rust.config" >"$build/rust.symbols"
-symbols "$build/c.config" >"$build/c.symbols"
-if ! diff "$build/rust.symbols" "$build/c.symbols"; then
+if ! diff --from-file="$build/$impl.symbols" "$build"/*.symbols; then
 	echo "error: the kernels of the two LUOs would differ by more than the LUO"
 	exit 1
 fi

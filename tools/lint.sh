@@ -71,7 +71,7 @@ checkpatch() {
 # Named as a file, a patch that git knows would be taken for a source file.
 checkpatch_patches() {
 	local patch status=0
-	for patch in integration/*.patch; do
+	for patch in integration/*.patch integration/*/*.patch; do
 		checkpatch --no-signoff - <"$patch" || status=1
 	done
 	return "$status"

@@ -3,7 +3,8 @@
 #
 # Makes the tree that is built: hard links to a pristine source, the patches of
 # integration/, and a link to this directory, so that a change here is a change
-# there. The source is never written to: what is patched is copied first.
+# there. The source is never written to: what is patched is copied first. An
+# older Linux, which keeps the LUO in C, has patches of its own below integration/.
 #
 # usage: stage.sh SOURCE VERSION TREE
 
@@ -15,6 +16,8 @@ version=$2
 tree=$3
 stamp=$tree/.staged
 patched=$tree/.patched
+patches=$repo/integration
+[ ! -d "$patches/$version" ] || patches=$patches/$version
 
 for left in .config include/config arch/x86/include/generated; do
 	if [ -e "$source/$left" ]; then
@@ -22,10 +25,10 @@ for left in .config include/config arch/x86/include/generated; do
 		exit 1
 	fi
 done
-"$repo/tools/check-tree.sh" "$source" "$version"
+"$repo/tools/check-tree.sh" "$source" "$version" "$patches"
 
 state="$source $(cd "$source" &&
-	"$repo/tools/patched-files.sh" | xargs cat "$repo"/integration/*.patch | sha256sum)"
+	"$repo/tools/patched-files.sh" "$patches" | xargs cat "$patches"/*.patch | sha256sum)"
 if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$state" ]; then
 	changed=$(find "$source" -path "$source/.git" -prune -o -newer "$stamp" -print -quit)
 	[ -n "$changed" ] || exit 0
@@ -39,12 +42,12 @@ rsync -a --delete --link-dest="$source" --exclude=/.git --exclude=/.staged \
 
 if [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$state" ]; then
 	rm -f "$stamp"
-	"$repo/tools/patched-files.sh" | sed 's|^|/|' >"$patched.new"
+	"$repo/tools/patched-files.sh" "$patches" | sed 's|^|/|' >"$patched.new"
 	sort -u "$patched" "$patched.new" | while read -r file; do
 		rm -f "$tree$file"
 		[ ! -e "$source$file" ] || cp "$source$file" "$tree$file"
 	done
-	for patch in "$repo"/integration/*.patch; do
+	for patch in "$patches"/*.patch; do
 		patch -d "$tree" -p1 -F0 -f -s --no-backup-if-mismatch -i "$patch"
 	done
 	mv "$patched.new" "$patched"
