@@ -71,15 +71,21 @@ struct Arguments {
     /// The stage of the group to run
     #[arg(short, long, default_value_t = 1)]
     stage: usize,
-    /// Which LUO the kernel has
-    #[arg(long, env = "LUO_IMPL", required_unless_present = "list")]
-    luo: Option<Luo>,
+    /// Which LUO the kernel has; of two, first and second stage take turns
+    #[arg(
+        long,
+        env = "LUO_IMPL",
+        value_delimiter = ',',
+        required_unless_present = "list"
+    )]
+    luo: Vec<Luo>,
 }
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    match (arguments.group, arguments.luo) {
-        (Some(group), Some(luo)) => run(&group, arguments.stage, luo),
+    let turn = arguments.stage.saturating_sub(1);
+    match (arguments.group, arguments.luo.iter().cycle().nth(turn)) {
+        (Some(group), Some(&luo)) => run(&group, arguments.stage, luo),
         _ => {
             for group in groups::ALL {
                 println!("{} {}", group.name, group.stages.len());

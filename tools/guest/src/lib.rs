@@ -19,6 +19,11 @@ pub const OUTPUT: &str = "luo-output: ";
 /// Tag of the marks around what is not to be the same on C and Rust: `begin NAME`, `end NAME`.
 pub const DIFFERENCE: &str = "luo-difference: ";
 
+/// Where the guest finds the kernel for the next stage.
+pub const KERNEL: &str = "/boot/bzImage";
+/// Where it finds the one for odd stages, if that is another.
+pub const ODD_KERNEL: &str = "/boot/bzImage-odd";
+
 /// An argument that stands for the number of the stage.
 pub const STAGE: &str = "@stage@";
 

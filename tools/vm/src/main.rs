@@ -42,7 +42,7 @@ struct Machine {
     /// The kernel's build directory
     #[arg(long, value_name = "DIR")]
     kernel: PathBuf,
-    /// The build directory of the kernel after a live update, if it is another
+    /// The build directory of the kernel that takes turns with it, stage by stage
     #[arg(long, value_name = "DIR")]
     next: Option<PathBuf>,
     /// The directory of the guest's programs
@@ -76,11 +76,14 @@ impl Machine {
     /// A machine that runs `program` and logs as `name`.
     fn vm(&self, program: &Path, name: &str) -> Vm {
         let vm = Vm::new(&self.kernel, &self.guest, program, &self.log(name))
-            .next(self.next.as_ref().unwrap_or(&self.kernel))
             .memory(&self.memory)
             .params(&self.param)
             .accel(self.accel)
             .timeout(Duration::from_secs(self.timeout));
+        let vm = match &self.next {
+            Some(next) => vm.next(next),
+            None => vm,
+        };
         match &self.trace {
             Some(ranges) => vm.trace(ranges, &self.out.join(name).with_extension("trace")),
             None => vm,

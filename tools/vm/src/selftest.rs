@@ -20,6 +20,7 @@ use luo_vm::Line;
 use luo_vm::Run;
 use std::collections::BTreeMap;
 use std::fs;
+use std::iter;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::path::PathBuf;
@@ -72,6 +73,9 @@ pub struct Selftest {
     /// The kernel's LUO, told to the tests as LUO_IMPL
     #[arg(long = "impl", value_enum)]
     implementation: Impl,
+    /// The LUO of the kernel that takes turns with it
+    #[arg(long, value_enum, requires = "next")]
+    next_impl: Option<Impl>,
     /// The directory of the kernel tree's own programs
     #[arg(long, value_name = "DIR")]
     kselftest: PathBuf,
@@ -204,16 +208,19 @@ impl Selftest {
     }
 
     fn cases(&self, test: &Test) -> Result<Vec<Case>> {
-        let implementation = match self.implementation {
-            Impl::Rust => "rust",
-            Impl::C => "c",
-        };
+        let implementations: Vec<_> = iter::once(self.implementation)
+            .chain(self.next_impl)
+            .map(|implementation| match implementation {
+                Impl::Rust => "rust",
+                Impl::C => "c",
+            })
+            .collect();
         let mut vm = self
             .machine
             .vm(&test.program, &test.name)
             .args(&test.args)
             .stages(test.stages)
-            .params([OWNERS, &format!("LUO_IMPL={implementation}")]);
+            .params([OWNERS, &format!("LUO_IMPL={}", implementations.join(","))]);
         if let (MODULE, Some(module)) = (test.name.as_str(), &self.module) {
             vm = vm.file(module, MODULE_PATH).params([NO_DRIVER]);
         }

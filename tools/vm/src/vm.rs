@@ -29,9 +29,6 @@ const QEMU: &str = "qemu-system-x86_64";
 /// The kernel, in its build directory.
 const KERNEL: &str = "arch/x86/boot/bzImage";
 
-/// The kernel for the next stage, in the guest.
-const NEXT_KERNEL: &str = "/boot/bzImage";
-
 /// How QEMU executes the guest.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 pub enum Accel {
@@ -72,7 +69,7 @@ impl Vm {
             build: build.to_owned(),
             files: vec![
                 (guest.join("init"), "/init".to_owned()),
-                (build.join(KERNEL), NEXT_KERNEL.to_owned()),
+                (build.join(KERNEL), luo_guest::KERNEL.to_owned()),
                 (program.to_owned(), format!("/bin/{name}")),
             ],
             run: vec![name],
@@ -104,15 +101,14 @@ impl Vm {
         self
     }
 
-    /// Sets the build directory of the kernel that every later stage boots.
+    /// Sets the build directory of the kernel that every second stage boots.
     pub fn next(mut self, build: &Path) -> Self {
-        let kernel = build.join(KERNEL);
-        for (from, to) in &mut self.files {
-            if to == NEXT_KERNEL {
-                from.clone_from(&kernel);
+        for (_, to) in &mut self.files {
+            if to == luo_guest::KERNEL {
+                *to = luo_guest::ODD_KERNEL.to_owned();
             }
         }
-        self
+        self.file(&build.join(KERNEL), luo_guest::KERNEL)
     }
 
     /// Adds a file, to be found at `path` in the guest.

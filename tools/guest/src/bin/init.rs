@@ -7,14 +7,17 @@
 //! `--` as arguments: `LUO_STAGE=1 LUO_STAGES=3 -- PROGRAM -s @stage@` runs
 //! `/bin/PROGRAM -s 1` and, where that exits 0, boots into stage 2.
 //! A parameter that begins with `stage3:` is one, without that, for the kernels from stage 3 on.
-//! `/boot/bzImage` is the next kernel and the initramfs that we came from, kept by
-//! `retain_initrd`, its initramfs: the image does not have to contain itself.
+//! `/boot/bzImage` is the next kernel, or takes turns with `/boot/bzImage-odd`, and the
+//! initramfs that we came from, kept by `retain_initrd`, its initramfs: the image does not
+//! have to contain itself.
 
 use anyhow::anyhow;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
 use luo_guest::Report;
+use luo_guest::KERNEL;
+use luo_guest::ODD_KERNEL;
 use luo_guest::OUTPUT;
 use luo_guest::STAGE;
 use nix::errno::Errno;
@@ -39,6 +42,7 @@ use std::io::BufReader;
 use std::io::PipeReader;
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
 use std::thread;
@@ -122,9 +126,11 @@ fn number(variable: &str) -> Result<u32> {
     value.parse().with_context(|| format!("{variable}={value}"))
 }
 
-/// Loads this kernel and this initramfs once more, for the stage after `stage`.
+/// Loads a kernel, and this initramfs once more, for the stage after `stage`.
 fn load_next(stage: u32) -> Result<()> {
-    let kernel = File::open("/boot/bzImage").context("/boot/bzImage")?;
+    let odd = stage.is_multiple_of(2) && Path::new(ODD_KERNEL).exists();
+    let kernel = if odd { ODD_KERNEL } else { KERNEL };
+    let kernel = File::open(kernel).context(kernel)?;
     let initrd = File::open("/sys/firmware/initrd").context("/sys/firmware/initrd")?;
     let next = stage + 1;
     let cmdline = fs::read_to_string("/proc/cmdline")?
