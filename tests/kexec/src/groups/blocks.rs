@@ -13,6 +13,16 @@ use liveupdate::Device;
 use nix::errno::Errno::{EEXIST, ENOENT};
 use std::{fs::File, os::fd::AsFd};
 
+pub const NONE: Group = Group {
+    name: "blocks-none",
+    stages: stages::<0>(),
+};
+
+pub const ONE: Group = Group {
+    name: "blocks-one",
+    stages: stages::<1>(),
+};
+
 pub const FULL: Group = Group {
     name: "blocks-full",
     stages: stages::<51>(),
@@ -26,6 +36,11 @@ pub const OVER: Group = Group {
 pub const TWICE_OVER: Group = Group {
     name: "blocks-twice-over",
     stages: stages::<103>(),
+};
+
+pub const THOUSAND: Group = Group {
+    name: "blocks-1000",
+    stages: stages::<1000>(),
 };
 
 pub const REFUSED: Group = Group {
@@ -45,7 +60,7 @@ const fn stages<const SESSIONS: usize>() -> &'static [&'static [Case]] {
 }
 
 /// The files of the first sessions; the others have one each.
-const FILES: [u64; 6] = [0, 62, 63, 64, 126, 127];
+const FILES: [u64; 7] = [0, 62, 63, 64, 126, 127, 500];
 
 fn files_of(session: usize) -> u64 {
     FILES.get(session).copied().unwrap_or(1)

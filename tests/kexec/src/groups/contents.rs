@@ -38,8 +38,8 @@ pub const GROUP: Group = Group {
     ],
 };
 
-/// Around the size of a page, a huge page's, and odd ones.
-const SIZES: [usize; 6] = [1, 4095, 4096, 4097, 2 << 20, (3 << 20) + 5];
+/// Around the size of a page, a huge page's, odd ones, and a large one.
+const SIZES: [usize; 7] = [1, 4095, 4096, 4097, 2 << 20, (3 << 20) + 5, 64 << 20];
 /// A sparse file's size, and where its only byte is.
 const SPARSE: (u64, u64) = (1 << 20, 500_000);
 /// All that can be set.

@@ -49,10 +49,20 @@ const NAMES: [&[u8]; 8] = [
     b" ",
 ];
 
+/// Those, and names of as many bytes as fit, in which every byte stands that can.
+fn names() -> Vec<Vec<u8>> {
+    let bytes: Vec<_> = (1..=u8::MAX).collect();
+    NAMES
+        .into_iter()
+        .chain(bytes.chunks(63))
+        .map(<[u8]>::to_vec)
+        .collect()
+}
+
 fn stored(_: &mut World) -> Result<()> {
     let device = Device::open()?;
-    for name in NAMES {
-        let session = done!(device.create_session(name), name.escape_ascii());
+    for name in names() {
+        let session = done!(device.create_session(&name), name.escape_ascii());
         same!(done!(session.name()), name);
     }
     Ok(())
@@ -72,10 +82,10 @@ fn cut_at_nul(_: &mut World) -> Result<()> {
 
 fn shown_in_proc(_: &mut World) -> Result<()> {
     let device = Device::open()?;
-    for name in NAMES {
-        let session = device.create_session(name)?;
+    for name in names() {
+        let session = device.create_session(&name)?;
         let link = fs::read_link(format!("/proc/self/fd/{}", session.as_fd().as_raw_fd()))?;
-        let shown = [b"anon_inode:[luo_session] ", name].concat();
+        let shown = [&b"anon_inode:[luo_session] "[..], &name].concat();
         same!(link.as_os_str(), OsStr::from_bytes(&shown));
     }
     Ok(())
@@ -83,8 +93,8 @@ fn shown_in_proc(_: &mut World) -> Result<()> {
 
 fn hand_over(world: &mut World) -> Result<()> {
     let device = Device::open()?;
-    for name in NAMES {
-        world.keep(device.create_session(name)?);
+    for name in names() {
+        world.keep(device.create_session(&name)?);
     }
     Ok(())
 }
@@ -105,8 +115,8 @@ fn almost(_: &mut World) -> Result<()> {
 
 fn retrieved(world: &mut World) -> Result<()> {
     let device = Device::open()?;
-    for name in NAMES.into_iter().rev() {
-        let session = done!(device.retrieve_session(name), name.escape_ascii());
+    for name in names().into_iter().rev() {
+        let session = done!(device.retrieve_session(&name), name.escape_ascii());
         same!(done!(session.name()), name);
         world.keep(session);
     }
