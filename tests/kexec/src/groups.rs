@@ -31,6 +31,7 @@ pub const ALL: &[Group] = &[
     retrieve::GROUP,
     contents::GROUP,
     chain::GROUP,
+    chain::LONG,
     blocks::NONE,
     blocks::ONE,
     blocks::FULL,

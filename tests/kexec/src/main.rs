@@ -45,6 +45,8 @@ struct Group {
 struct World {
     /// The kernel's LUO.
     luo: Luo,
+    /// The number of the stage.
+    stage: usize,
     /// Descriptors that stay open until the kexec.
     kept: Vec<OwnedFd>,
     /// What the kernel held when the stage began.
@@ -116,6 +118,7 @@ fn run(name: &str, stage: usize, luo: Luo) -> Result<ExitCode> {
     let mut held = Held::now()?;
     let mut world = World {
         luo,
+        stage,
         kept: vec![],
         start: held.clone(),
         lost: false,

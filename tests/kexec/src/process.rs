@@ -14,7 +14,7 @@ use nix::{
     unistd::{fork, pause, ForkResult},
 };
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
     os::{
         fd::{AsRawFd, RawFd},
@@ -136,4 +136,29 @@ impl Log {
 /// The number of the live update that led to this kernel, if one did.
 pub fn live_update_number() -> Result<Option<u64>> {
     Log::from_start()?.number_after("liveupdate number: ")
+}
+
+/// How many bytes of memory are in use that the kernel cannot do without, memory included that it
+/// was not given to manage.
+pub fn memory_in_use() -> Result<u64> {
+    fs::write("/proc/sys/vm/drop_caches", "3")?;
+    let mut installed = 0;
+    for line in fs::read_to_string("/proc/iomem")?.lines() {
+        if let Some((range, "System RAM")) = line.split_once(" : ") {
+            let (start, end) = range.split_once('-').context("no range")?;
+            installed += u64::from_str_radix(end, 16)? + 1 - u64::from_str_radix(start, 16)?;
+        }
+    }
+    let free = fs::read_to_string("/proc/meminfo")?
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("MemFree:")?
+                .strip_suffix("kB")?
+                .trim()
+                .parse()
+                .ok()
+        })
+        .context("no MemFree")
+        .map(|kilobytes: u64| kilobytes << 10)?;
+    Ok(installed - free)
 }
