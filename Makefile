@@ -52,6 +52,7 @@ export O LINUX KDIR LLVM BINDGEN
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo test kernel headers kunit selftest bench coverage lint install uninstall clean
+.PHONY: races
 .PHONY: deps vm FORCE
 
 help:
@@ -61,6 +62,7 @@ help:
 	@echo 'make headers              install its uapi headers: $(O)/headers/include'
 	@echo 'make kunit                run the KUnit suites in QEMU; ARGS= takes a filter'
 	@echo 'make selftest             run the selftests in QEMU, on both LUOs; IMPL= for one'
+	@echo 'make races                race with 200 rounds of refused reboots; ROUNDS= for more'
 	@echo 'make bench                count what C and Rust cost, side by side; N= takes a list'
 	@echo 'make coverage             run KUnit and the selftests, and tell which lines they executed'
 	@echo 'make lint                 rustfmt, clippy, rustdoc, checkpatch, shellcheck'
@@ -134,6 +136,12 @@ else
 selftest: | deps
 	@tools/test.sh $(O) '$(both)' $(MAKE)
 endif
+
+ROUNDS ?= 200
+races: $(tree)-rust/.built $(tree)-c/.built $(O)/kselftest/.built vm
+	@$(foreach luo,rust c,$(O)/cargo/release/luo-vm selftest --impl $(luo) \
+		--kernel $(tree)-$(luo) --kselftest $(O)/kselftest --guest $(guest) \
+		--out $(O)/races-$(luo) --only races --param LUO_ROUNDS=$(ROUNDS) --timeout 3600 &&) :
 
 kunit: $(tree)-rust/.built
 	@tools/kunit.sh $(tree) $(tree)-rust $(O)/kunit '$(ARGS)'

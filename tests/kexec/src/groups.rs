@@ -14,6 +14,7 @@ mod formats;
 mod handler;
 mod module;
 mod names;
+mod races;
 mod reboot;
 mod refused;
 mod retrieve;
@@ -43,6 +44,7 @@ pub const ALL: &[Group] = &[
     handler::GROUP,
     flb::GROUP,
     failures::GROUP,
+    races::GROUP,
     module::GROUP,
     formats::group::<0>("formats-0"),
     formats::group::<1>("formats-1"),
