@@ -52,16 +52,17 @@ export O LINUX KDIR LLVM BINDGEN
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo test kernel headers kunit selftest bench coverage lint install uninstall clean
-.PHONY: races
+.PHONY: interop interop-c races
 .PHONY: deps vm FORCE
 
 help:
 	@echo 'make demo                 boot this LUO in QEMU and live-update it, from nothing'
-	@echo 'make test                 lint, KUnit, and the selftests on both LUOs, from nothing'
+	@echo 'make test                 lint, KUnit, selftests, hand-overs to and from C, from nothing'
 	@echo 'make kernel               build a kernel: $(kernel)'
 	@echo 'make headers              install its uapi headers: $(O)/headers/include'
 	@echo 'make kunit                run the KUnit suites in QEMU; ARGS= takes a filter'
 	@echo 'make selftest             run the selftests in QEMU, on both LUOs; IMPL= for one'
+	@echo 'make interop              live updates between this LUO and those in C of 7.2 and 7.3'
 	@echo 'make races                race with 200 rounds of refused reboots; ROUNDS= for more'
 	@echo 'make bench                count what C and Rust cost, side by side; N= takes a list'
 	@echo 'make coverage             run KUnit and the selftests, and tell which lines they executed'
@@ -137,6 +138,16 @@ selftest: | deps
 	@tools/test.sh $(O) '$(both)' $(MAKE)
 endif
 
+# From one LUO to the other. The older kernel and the long chain are not in make test.
+interop-c: $(tree)-rust/.built $(tree)-c/.built $(O)/kselftest/.built vm
+	@tools/interop.sh $(O) $(guest) $(LINUX)-c:$(LINUX)-rust $(LINUX)-rust:$(LINUX)-c
+
+interop: $(tree)-rust/.built $(tree)-c/.built $(O)/kselftest/.built vm
+	@$(MAKE) kernel IMPL=c LINUX=7.2 KDIR=
+	@tools/interop.sh $(O) $(guest) $(LINUX)-rust:$(LINUX)-rust \
+		$(foreach c,7.2-c $(LINUX)-c,$(c):$(LINUX)-rust $(LINUX)-rust:$(c)) \
+		$(LINUX)-c:$(LINUX)-rust:chain-100
+
 ROUNDS ?= 200
 races: $(tree)-rust/.built $(tree)-c/.built $(O)/kselftest/.built vm
 	@$(foreach luo,rust c,$(O)/cargo/release/luo-vm selftest --impl $(luo) \
@@ -172,7 +183,7 @@ lint: $(tree)-rust/.built
 	@tools/lint.sh $(tree) $(tree)-rust $(O)
 
 test: | deps
-	@tools/test.sh $(O) 'lint kunit $(both)' $(MAKE)
+	@tools/test.sh $(O) 'lint kunit $(both) interop-c' $(MAKE)
 
 install uninstall:
 	@tools/install.sh $@ $(LINUX) '$(KDIR)'

@@ -1,0 +1,66 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs the live update tests between two kernels that take turns, for each pair
+# FROM:TO of them, and shows in a grid what came of it. Kernels are named
+# VERSION-LUO, and found in OUT/linux-VERSION-LUO. A pair that has a TEST behind
+# it runs only that, FROM:TO:TEST, and is left out of the grid.
+#
+# usage: interop.sh OUT GUEST PAIR...
+
+set -euo pipefail
+
+tools=$(dirname "$0")
+out=$1
+guest=$2
+shift 2
+count='^([0-9]+) passed, ([0-9]+) failed$'
+passed=0
+failed=0
+kernels=()
+declare -A cell
+
+for pair; do
+	IFS=: read -r from to only <<<"$pair"
+	name=$from-to-$to${only:+-$only}
+	log=$out/logs/interop-$name.log
+	options=()
+	if [ -n "$only" ]; then
+		options=(--only "$only" --timeout 1800)
+	fi
+	status=0
+	"$tools/step.sh" "Live updates from $from to $to${only:+, $only}" "$log" \
+		"$out/cargo/release/luo-vm" selftest --guest "$guest" \
+		--impl "${from##*-}" --kernel "$out/linux-$from" \
+		--next-impl "${to##*-}" --next "$out/linux-$to" \
+		--kselftest "$out/kselftest" --out "$out/interop/$name" "${options[@]}" ||
+		status=$?
+	ok=0
+	bad=0
+	if [[ $(tail -n 1 "$log") =~ $count ]]; then
+		ok=${BASH_REMATCH[1]}
+		bad=${BASH_REMATCH[2]}
+	fi
+	if [ "$status" -ne 0 ]; then
+		grep -E '^ *not ok|^# log: ' "$log" || true
+		[ "$bad" -ne 0 ] || bad=1
+	fi
+	passed=$((passed + ok))
+	failed=$((failed + bad))
+	if [ -z "$only" ]; then
+		kernels+=("$from" "$to")
+		cell[$from:$to]=$([ "$bad" -eq 0 ] && echo "$ok ok" || echo "$bad failed")
+	fi
+done
+
+mapfile -t kernels < <(printf '%s\n' "${kernels[@]}" | sort -u)
+printf '\n%-12s' 'from \ to'
+printf '%12s' "${kernels[@]}"
+for from in "${kernels[@]}"; do
+	printf '\n%-12s' "$from"
+	for to in "${kernels[@]}"; do
+		printf '%12s' "${cell[$from:$to]:--}"
+	done
+done
+printf '\n\n%s passed, %s failed\n' "$passed" "$failed"
+((failed == 0))
