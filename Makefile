@@ -53,11 +53,13 @@ export O LINUX KDIR LLVM BINDGEN
 .NOTPARALLEL:
 .PHONY: help demo test kernel headers kunit selftest bench coverage lint install uninstall clean
 .PHONY: interop interop-c races
+.PHONY: test-debug kunit-debug selftest-debug
 .PHONY: deps vm FORCE
 
 help:
 	@echo 'make demo                 boot this LUO in QEMU and live-update it, from nothing'
 	@echo 'make test                 lint, KUnit, selftests, hand-overs to and from C, from nothing'
+	@echo 'make test-debug           KUnit and the selftests on a kernel that checks itself'
 	@echo 'make kernel               build a kernel: $(kernel)'
 	@echo 'make headers              install its uapi headers: $(O)/headers/include'
 	@echo 'make kunit                run the KUnit suites in QEMU; ARGS= takes a filter'
@@ -85,12 +87,15 @@ $(cache)/linux-$(LINUX): | deps
 $(tree)/.staged: FORCE | deps $(if $(KDIR),,$(source))
 	@tools/stage.sh $(source) $(LINUX) $(tree)
 
-$(tree)-rust/.config $(tree)-c/.config: $(tree)-%/.config: $(tree)/.staged $(filter %Kconfig,$(sources)) \
+builds := $(addprefix $(tree)-,rust c rust-debug)
+$(builds:%=%/.config): $(tree)-%/.config: $(tree)/.staged $(filter %Kconfig,$(sources)) \
 		tests/kernel.config tools/configure.sh
 	@$(step) 'Configuring Linux $(LINUX) with the LUO in $*' $(logs)/config-$*.log \
 		tools/configure.sh $(tree) $(@D) $* $(kmake) O=$(@D)
 
-$(tree)-rust/.built $(tree)-c/.built: $(tree)-%/.built: $(tree)-%/.config $(sources)
+$(tree)-rust-debug/.config: tests/debug.config
+
+$(builds:%=%/.built): $(tree)-%/.built: $(tree)-%/.config $(sources)
 	@$(step) 'Building Linux $(LINUX) with the LUO in $*' $(logs)/kernel-$*.log \
 		$(kmake) O=$(@D) bzImage modules
 	@touch $@
@@ -98,10 +103,11 @@ $(tree)-rust/.built $(tree)-c/.built: $(tree)-%/.built: $(tree)-%/.config $(sour
 kernel: $(kernel)/.built
 
 # The same driver that is built in, for the test that loads it; the C LUO exports nothing.
-module := $(O)/driver/luo_test.ko
-$(module): $(tree)-rust/.built
-	@$(step) 'Building the test driver as a module' $(logs)/module.log \
-		$(kmake) O=$(tree)-rust M=$(CURDIR)/tests/driver MO=$(@D) \
+module := $(O)/driver-rust/luo_test.ko
+debug_module := $(O)/driver-rust-debug/luo_test.ko
+$(module) $(debug_module): $(O)/driver-%/luo_test.ko: $(tree)-%/.built
+	@$(step) 'Building the test driver as a module' $(logs)/module-$*.log \
+		$(kmake) O=$(tree)-$* M=$(CURDIR)/tests/driver MO=$(@D) \
 		CONFIG_LIVEUPDATE_TEST_DRIVER=m modules
 	@touch $@
 
@@ -171,6 +177,24 @@ $(traced)/.built: $(tree)-rust/.built
 coverage: $(traced)/.built $(O)/kselftest/.built vm $(module)
 	@$(step) 'Building the coverage tool' $(logs)/coverage.log $(cargo) -p luo-coverage
 	@tools/coverage.sh $(tree) $(traced) $(O) $(module)
+
+# With 1G, KHO finds no room for a scratch area that such a kernel fits into.
+debug_memory := 2G
+debug_cpus := 2
+debug_params := kho_scratch=32M,256M,256M panic_on_warn=1
+
+kunit-debug: $(tree)-rust-debug/.built
+	@tools/kunit.sh $(tree) $(tree)-rust-debug $(O)/kunit-debug '$(ARGS)' --timeout 600 \
+		--kernel_args '$(debug_params)' --qemu_args '-m $(debug_memory) -smp $(debug_cpus)'
+
+selftest-debug: $(tree)-rust-debug/.built $(O)/kselftest/.built vm $(debug_module)
+	@$(O)/cargo/release/luo-vm selftest --impl rust --kernel $(tree)-rust-debug \
+		--kselftest $(O)/kselftest --guest $(guest) --out $(O)/selftest-debug \
+		--module $(debug_module) --memory $(debug_memory) --cpus $(debug_cpus) \
+		--timeout 600 $(addprefix --param ,$(debug_params))
+
+test-debug: | deps
+	@tools/test.sh $(O) 'kunit-debug selftest-debug' $(MAKE)
 
 demo: $(tree)-rust/.built vm
 	@$(O)/cargo/release/luo-vm demo --kernel $(tree)-rust --guest $(guest) --out $(O)/demo

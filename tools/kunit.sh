@@ -19,7 +19,7 @@ shift 4
 log=$build/test.log
 status=0
 # As in tools/vm/src/console.rs.
-complaint='WARNING: |BUG: |\bOops\b|KASAN: |KFENCE: |UBSAN: |Kernel panic|panicked at|'
+complaint='WARNING: |BUG: |BUG [a-z0-9_-]+ \(|\bOops\b|KASAN: |KFENCE: |UBSAN: |Kernel panic|panicked at|'
 complaint+='general protection fault|Call Trace:|refcount_t: |INFO: .*(blocked|stall|lock|hung)|'
 complaint+='DEBUG_LOCKS_WARN_ON|possible (circular|recursive) locking|ODEBUG: '
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 /// Something that a healthy kernel does not say.
 static COMPLAINT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
-        r"WARNING: |BUG: |\bOops\b|KASAN: |KFENCE: |UBSAN: |Kernel panic|panicked at|",
+        r"WARNING: |BUG: |BUG [\w-]+ \(|\bOops\b|KASAN: |KFENCE: |UBSAN: |Kernel panic|",
+        r"panicked at|",
         r"general protection fault|Call Trace:|refcount_t: |INFO: .*(blocked|stall|lock|hung)|",
         r"DEBUG_LOCKS_WARN_ON|possible (circular|recursive) locking|ODEBUG: |",
         r"kmemleak: \d+ new suspected",

@@ -166,6 +166,12 @@ mod tests {
             "INFO: task init:1 blocked for more than 120 seconds.",
             "INFO: possible circular locking dependency detected",
             "WARNING: possible recursive locking detected",
+            "BUG: sleeping function called from invalid context at include/linux/sched/mm.h:1",
+            "BUG kmalloc-64 (Not tainted): Poison overwritten",
+            "UBSAN: shift-out-of-bounds in kernel/x.c:1:1",
+            "ODEBUG: free active (active state 0) object: 0 object type: timer_list",
+            "INFO: task luo-kexec-tests:1 is blocked on a mutex likely owned by task init:1.",
+            "kmemleak: 1 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
         ] {
             let run = run(1, &[BOOT, text, DONE]);
             assert!(

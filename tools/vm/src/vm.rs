@@ -50,6 +50,7 @@ pub struct Vm {
     stages: u32,
     params: Vec<String>,
     memory: String,
+    cpus: u32,
     accel: Accel,
     timeout: Duration,
     log: PathBuf,
@@ -76,6 +77,7 @@ impl Vm {
             stages: 1,
             params: Vec::new(),
             memory: "1G".to_owned(),
+            cpus: 1,
             accel: Accel::Tcg,
             timeout: Duration::from_secs(120),
             log: log.to_owned(),
@@ -120,6 +122,12 @@ impl Vm {
     /// Sets the memory size, as QEMU writes it.
     pub fn memory(mut self, memory: &str) -> Self {
         self.memory = memory.to_owned();
+        self
+    }
+
+    /// Sets how many processors there are.
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
         self
     }
 
@@ -180,7 +188,8 @@ impl Vm {
         };
         Command::new(QEMU)
             .args(accel)
-            .args(["-m", &self.memory, "-smp", "1"])
+            .args(["-m", &self.memory])
+            .args(["-smp", &self.cpus.to_string()])
             .args([
                 "-nodefaults",
                 "-display",
