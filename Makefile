@@ -87,13 +87,14 @@ $(cache)/linux-$(LINUX): | deps
 $(tree)/.staged: FORCE | deps $(if $(KDIR),,$(source))
 	@tools/stage.sh $(source) $(LINUX) $(tree)
 
-builds := $(addprefix $(tree)-,rust c rust-debug)
+builds := $(addprefix $(tree)-,rust c rust-debug rust-bench c-bench)
 $(builds:%=%/.config): $(tree)-%/.config: $(tree)/.staged $(filter %Kconfig,$(sources)) \
 		tests/kernel.config tools/configure.sh
 	@$(step) 'Configuring Linux $(LINUX) with the LUO in $*' $(logs)/config-$*.log \
 		tools/configure.sh $(tree) $(@D) $* $(kmake) O=$(@D)
 
 $(tree)-rust-debug/.config: tests/debug.config
+$(tree)-rust-bench/.config $(tree)-c-bench/.config: tests/bench.config
 
 $(builds:%=%/.built): $(tree)-%/.built: $(tree)-%/.config $(sources)
 	@$(step) 'Building Linux $(LINUX) with the LUO in $*' $(logs)/kernel-$*.log \
@@ -199,9 +200,9 @@ test-debug: | deps
 demo: $(tree)-rust/.built vm
 	@$(O)/cargo/release/luo-vm demo --kernel $(tree)-rust --guest $(guest) --out $(O)/demo
 
-bench: $(tree)-rust/.built $(tree)-c/.built vm
-	@$(O)/cargo/release/luo-vm bench --c $(tree)-c --rust $(tree)-rust --guest $(guest) \
-		--out $(O)/bench $(addprefix -n ,$(N)) $(ARGS)
+bench: $(tree)-rust-bench/.built $(tree)-c-bench/.built vm
+	@$(O)/cargo/release/luo-vm bench --c $(tree)-c-bench --rust $(tree)-rust-bench \
+		--guest $(guest) --out $(O)/bench $(addprefix -n ,$(N)) $(ARGS)
 
 lint: $(tree)-rust/.built
 	@tools/lint.sh $(tree) $(tree)-rust $(O)

@@ -6,7 +6,9 @@
 # symbol asked for was granted, and unless the two LUOs get the same kernel. An
 # older tree has the LUO in C alone, and a selftest that asks for less.
 #
-# usage: configure.sh TREE BUILD rust|c|rust-debug MAKE...
+# A VARIANT has tests/VARIANT.config on top.
+#
+# usage: configure.sh TREE BUILD rust|c[-VARIANT] MAKE...
 
 set -eu
 
@@ -14,13 +16,15 @@ repo=$(realpath "$(dirname "$0")/..")
 tree=$1
 selftest=$tree/tools/testing/selftests/liveupdate/config
 build=$2
-impl=${3%-debug}
-[ "$3" = "$impl" ] && debug= || debug=$repo/tests/debug.config
+impl=${3%%-*}
+variant=${3#"$impl"}
+extra=${variant:+$repo/tests/${variant#-}.config}
+common=${build%"$3"}
 shift 3
 
 # All but a few objects are those of the other LUO's kernel: start from there.
-[ "$impl" = rust ] && other=${build%-rust}-c || other=${build%-c}-rust
-if [ -z "$debug" ] && [ ! -e "$build" ] && [ -e "$other/.built" ]; then
+[ "$impl" = rust ] && other=${common}c$variant || other=${common}rust$variant
+if [ ! -e "$build" ] && [ -e "$other/.built" ]; then
 	rm -rf "$build.new"
 	cp -a "$other" "$build.new"
 	rm "$build.new/.built"
@@ -37,8 +41,8 @@ for luo in $luos; do
 	# Asked for twice: the last one counts.
 	printf '%s=%s\n' CONFIG_LIVEUPDATE_RUST "$switch" \
 		CONFIG_LIVEUPDATE_RUST_KUNIT_TEST "$switch" |
-		cat "$selftest" ${machine:+"$machine"} "$repo/tests/kernel.config" \
-			${debug:+"$debug"} - |
+		cat "$selftest" ${machine:+"$machine"} "$repo/tests/kernel.config" - \
+			${extra:+"$extra"} |
 		awk -F= '/^CONFIG_/ { value[$1] = $2 } END { for (s in value) print s "=" value[s] }' |
 		sort >"$requested"
 	cp "$requested" "$build/$luo.config"
