@@ -181,17 +181,16 @@ coverage: $(traced)/.built $(O)/kselftest/.built vm $(module)
 
 # With 1G, KHO finds no room for a scratch area that such a kernel fits into.
 debug_memory := 2G
-debug_cpus := 2
 debug_params := kho_scratch=32M,256M,256M panic_on_warn=1
 
 kunit-debug: $(tree)-rust-debug/.built
 	@tools/kunit.sh $(tree) $(tree)-rust-debug $(O)/kunit-debug '$(ARGS)' --timeout 600 \
-		--kernel_args '$(debug_params)' --qemu_args '-m $(debug_memory) -smp $(debug_cpus)'
+		--kernel_args '$(debug_params)' --qemu_args '-m $(debug_memory)'
 
 selftest-debug: $(tree)-rust-debug/.built $(O)/kselftest/.built vm $(debug_module)
 	@$(O)/cargo/release/luo-vm selftest --impl rust --kernel $(tree)-rust-debug \
 		--kselftest $(O)/kselftest --guest $(guest) --out $(O)/selftest-debug \
-		--module $(debug_module) --memory $(debug_memory) --cpus $(debug_cpus) \
+		--module $(debug_module) --memory $(debug_memory) \
 		--timeout 600 $(addprefix --param ,$(debug_params))
 
 test-debug: | deps

@@ -54,9 +54,6 @@ struct Machine {
     /// The guest's memory, as QEMU writes it
     #[arg(long, value_name = "SIZE", default_value = "1G")]
     memory: String,
-    /// How many processors the guest has
-    #[arg(long, value_name = "N", default_value = "1")]
-    cpus: u32,
     /// One more kernel parameter; may be repeated
     #[arg(long, value_name = "PARAM")]
     param: Vec<String>,
@@ -80,7 +77,6 @@ impl Machine {
     fn vm(&self, program: &Path, name: &str) -> Vm {
         let vm = Vm::new(&self.kernel, &self.guest, program, &self.log(name))
             .memory(&self.memory)
-            .cpus(self.cpus)
             .params(&self.param)
             .accel(self.accel)
             .timeout(Duration::from_secs(self.timeout));

@@ -48,6 +48,9 @@ const MODULE_PATH: &str = "/lib/luo_test.ko";
 /// Keeps the driver that is built in out of the module's way.
 const NO_DRIVER: &str = "initcall_blacklist=luo_test_init";
 
+/// The test whose threads are to run at one time, if the kernel can.
+const RACES: &str = "races";
+
 /// How the names of the tests of wire formats begin; only the LUO in Rust has more than one.
 const FORMATS: &str = "formats-";
 /// What the kernels of each of these tests write; the last one writes what the third does.
@@ -228,6 +231,9 @@ impl Selftest {
             .params([OWNERS, &format!("LUO_IMPL={}", implementations.join(","))]);
         if let (MODULE, Some(module)) = (test.name.as_str(), &self.module) {
             vm = vm.file(module, MODULE_PATH).params([NO_DRIVER]);
+        }
+        if test.name == RACES {
+            vm = vm.cpus(2);
         }
         if test.name.starts_with(FORMATS) {
             vm = vm.params(WRITTEN);
