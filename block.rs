@@ -73,6 +73,13 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
         }
     }
 
+    /// Makes room to note `count` blocks, so that so many need no memory but their own.
+    ///
+    /// Returns `ENOMEM`. May sleep.
+    pub(crate) fn expect_blocks(&mut self, count: usize) -> Result {
+        Ok(self.blocks.reserve(count, GFP_KERNEL)?)
+    }
+
     /// Takes as many blocks as it needs to write `count` entries.
     ///
     /// Returns `ENOMEM` if there is no memory, and then has as many blocks as before. May sleep.
@@ -115,15 +122,9 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
     }
 
     fn truncate(&mut self, len: usize) {
-        if len >= self.blocks.len() {
-            return;
-        }
-
-        self.blocks.truncate(len);
-        self.link(len, 0);
-        if len == 0 {
-            // An empty set holds no memory at all.
-            self.blocks = KVVec::new();
+        if len < self.blocks.len() {
+            self.blocks.truncate(len);
+            self.link(len, 0);
         }
     }
 

@@ -367,10 +367,6 @@ impl OutgoingTable {
         if self.by_name.remove(&session.name).is_some() {
             self.count -= 1;
             self.blocks.shrink(self.count);
-            if self.count == 0 {
-                // Without sessions no memory is held, as in the blocks.
-                self.in_order = KVVec::new();
-            }
         }
     }
 
@@ -585,7 +581,7 @@ impl Sessions {
 
     /// Publishes where the next kernel begins to read: `liveupdate_num`, and no sessions so far.
     ///
-    /// Returns what KHO answers. May sleep.
+    /// Returns `ENOMEM`, or what KHO answers. May sleep.
     pub(crate) fn publish(&self, liveupdate_num: u64) -> Result {
         let mut table = self.outgoing.lock();
         let mut flbs: Preserved<wire::FlbPage> = Preserved::new()?;
@@ -595,6 +591,10 @@ impl Sessions {
             sessions_pa: 0,
             flbs_pa: flbs.phys(),
         };
+
+        // Room for the first sessions, so that to create one takes no memory for these.
+        table.in_order.reserve(256, GFP_KERNEL)?;
+        table.blocks.expect_blocks(16)?;
 
         flbs.header.pgcnt = 1;
         table.format.write(&mut blob, &content)?;
