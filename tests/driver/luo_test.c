@@ -16,6 +16,8 @@
  *   FLB/{incoming,outgoing}  opened: a reference to the FLB's live object, whose
  *                            id can be read from it
  *   reset                    written 1: all of calls, times, skip, errno as at boot
+ *   damage                   written: the steps of struct test_step, to be done to
+ *                            what is handed over just before this kernel ends
  *
  * Each call is logged in one line,
  *
@@ -24,6 +26,10 @@
  * where ID is the file's number, or for an FLB the number of the preserve call
  * that made its object. RESULT is what the callback returned, 0 if it returns
  * nothing; for a handler's finish it is the retrieve_status it was given.
+ *
+ * So is each word that is damaged,
+ *
+ *   luo_test: damaged ADDRESS: OLD -> NEW
  *
  * Arguments that are not what the driver gave LUO before raise a warning.
  */
@@ -37,9 +43,15 @@
 #include <linux/err.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/gfp.h>
+#include <linux/io.h>
+#include <linux/kexec_handover.h>
+#include <linux/kho/abi/luo.h>
 #include <linux/kstrtox.h>
 #include <linux/liveupdate.h>
+#include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/reboot.h>
 #include <linux/slab.h>
 
 enum test_cb {
@@ -561,6 +573,112 @@ static const struct file_operations test_flb_outgoing_fops = {
 	.read		= test_flb_read,
 };
 
+/* Damage to what is handed over */
+
+enum test_step_op {
+	STEP_END,
+	STEP_SET,	/* value = operand */
+	STEP_ADD,	/* value += operand */
+	STEP_FLIP,	/* value ^= operand */
+	STEP_FOLLOW,	/* value = the word at the physical address value */
+	STEP_FREE_PAGE,	/* value = the physical address of a page that nobody uses */
+	STEP_PLACE,	/* place = value */
+	STEP_WRITE,	/* the word at the physical address place = value */
+	STEP_PUBLISH,	/* KHO's entry, at place, is now at value, of operand bytes */
+};
+
+/**
+ * struct test_step - What is to be done to the hand-over.
+ * @op:      One of enum test_step_op.
+ * @operand: Its operand, if it has one.
+ */
+struct test_step {
+	u64 op;
+	u64 operand;
+};
+
+static struct test_step test_steps[128];
+
+static ssize_t test_damage_write(struct file *file, const char __user *buf,
+				 size_t count, loff_t *pos)
+{
+	return simple_write_to_buffer(test_steps, sizeof(test_steps), pos, buf, count);
+}
+
+static const struct file_operations test_damage_fops = {
+	.owner	= THIS_MODULE,
+	.write	= test_damage_write,
+};
+
+static u64 *test_word(u64 phys)
+{
+	return pfn_valid(PHYS_PFN(phys)) ? phys_to_virt(phys) : NULL;
+}
+
+/* Runs when everything has been written down, and nobody will look at it again. */
+static int test_damage(struct notifier_block *nb, unsigned long action, void *data)
+{
+	u64 value = 0, place = 0, *word;
+	unsigned long page;
+	int err;
+
+	for (int i = 0; i < ARRAY_SIZE(test_steps); i++) {
+		u64 operand = test_steps[i].operand;
+
+		switch (test_steps[i].op) {
+		case STEP_SET:
+			value = operand;
+			break;
+		case STEP_ADD:
+			value += operand;
+			break;
+		case STEP_FLIP:
+			value ^= operand;
+			break;
+		case STEP_FOLLOW:
+			word = test_word(value);
+			if (!word)
+				goto err_no_memory;
+			value = *word;
+			break;
+		case STEP_FREE_PAGE:
+			page = get_zeroed_page(GFP_KERNEL);
+			value = virt_to_phys((void *)page);
+			free_page(page);
+			break;
+		case STEP_PLACE:
+			place = value;
+			break;
+		case STEP_WRITE:
+			word = test_word(place);
+			if (!word)
+				goto err_no_memory;
+			pr_info("damaged %#llx: %#llx -> %#llx\n", place, *word, value);
+			*word = value;
+			break;
+		case STEP_PUBLISH:
+			kho_remove_subtree(phys_to_virt(place));
+			err = kho_add_subtree(LUO_KHO_ENTRY_NAME, phys_to_virt(value), operand);
+			pr_info("damaged KHO's entry: %#llx -> %#llx, %llu bytes = %d\n",
+				place, value, operand, err);
+			break;
+		default:
+			return NOTIFY_DONE;
+		}
+	}
+
+	return NOTIFY_DONE;
+
+err_no_memory:
+	pr_err("not damaged: no memory at %#llx or %#llx\n", place, value);
+
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block test_damage_nb = {
+	.notifier_call	= test_damage,
+};
+
 /* Setup */
 
 static struct dentry *test_root;
@@ -664,6 +782,7 @@ static int __init luo_test_init(void)
 	test_reset_all();
 	test_root = debugfs_create_dir(KBUILD_MODNAME, NULL);
 	debugfs_create_file("reset", 0200, test_root, NULL, &test_reset_fops);
+	debugfs_create_file("damage", 0200, test_root, NULL, &test_damage_fops);
 
 	for (registered = 0; registered < ARRAY_SIZE(test_handlers); registered++) {
 		err = liveupdate_register_file_handler(&test_handlers[registered].fh);
@@ -677,6 +796,10 @@ static int __init luo_test_init(void)
 		if (err)
 			goto err_unregister;
 	}
+
+	err = register_reboot_notifier(&test_damage_nb);
+	if (err)
+		goto err_unregister;
 
 	return 0;
 
@@ -693,6 +816,7 @@ late_initcall(luo_test_init);
 
 static void __exit luo_test_exit(void)
 {
+	unregister_reboot_notifier(&test_damage_nb);
 	debugfs_remove(test_root);
 	if (IS_ENABLED(CONFIG_LIVEUPDATE_TEST_DRIVER_FLB))
 		test_flbs_exit();

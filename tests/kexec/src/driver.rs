@@ -108,6 +108,12 @@ pub fn ask(flbs: &[Object]) -> io::Result<()> {
     flbs.iter().try_for_each(|flb| flb.incoming().map(drop))
 }
 
+/// Has steps done to what is handed over, just before the next kernel begins.
+pub fn damage(steps: &[u8]) -> Result<()> {
+    let path = path("damage");
+    fs::write(&path, steps).with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// Lets every callback succeed again and counts from zero.
 pub fn reset() -> Result<()> {
     write(&path("reset"), 1)

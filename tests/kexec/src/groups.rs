@@ -12,6 +12,7 @@ mod failures;
 mod flb;
 mod formats;
 mod handler;
+pub mod hostile;
 mod module;
 mod names;
 mod races;

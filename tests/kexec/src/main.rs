@@ -13,6 +13,7 @@
 #[macro_use]
 mod check;
 mod argument;
+mod damage;
 mod differences;
 mod driver;
 mod file;
@@ -23,7 +24,9 @@ mod process;
 
 use anyhow::{bail, Context, Result};
 use clap::Parser;
+use damage::Damage;
 use differences::Luo;
+use groups::hostile;
 use held::Held;
 use nix::unistd;
 use std::{
@@ -53,6 +56,8 @@ struct World {
     start: Held,
     /// Whether a session is left behind that nobody can finish, as [`differences`] tells.
     lost: bool,
+    /// What is wrong with the hand-over.
+    damage: Option<Damage>,
 }
 
 impl World {
@@ -64,11 +69,14 @@ impl World {
 /// Tests live update across kexecs.
 #[derive(Parser)]
 struct Arguments {
-    /// List the groups, each with its number of stages
+    /// List the groups, each with its number of stages and the machine's parameters
     #[arg(long, exclusive = true)]
     list: bool,
-    /// The group to run
-    #[arg(short, long, required_unless_present = "list")]
+    /// List all damages in the same way
+    #[arg(long, exclusive = true)]
+    list_damages: bool,
+    /// The group, or the damage, to run
+    #[arg(short, long, required_unless_present_any = ["list", "list_damages"])]
     group: Option<String>,
     /// The stage of the group to run
     #[arg(short, long, default_value_t = 1)]
@@ -78,7 +86,7 @@ struct Arguments {
         long,
         env = "LUO_IMPL",
         value_delimiter = ',',
-        required_unless_present = "list"
+        required_unless_present_any = ["list", "list_damages"]
     )]
     luo: Vec<Luo>,
 }
@@ -89,8 +97,16 @@ fn main() -> Result<ExitCode> {
     match (arguments.group, arguments.luo.iter().cycle().nth(turn)) {
         (Some(group), Some(&luo)) => run(&group, arguments.stage, luo),
         _ => {
-            for group in groups::ALL {
-                println!("{} {}", group.name, group.stages.len());
+            if arguments.list {
+                for group in groups::ALL {
+                    println!("{} {}", group.name, group.stages.len());
+                }
+            }
+            let stages = hostile::GROUP.stages.len();
+            for damage in damage::all() {
+                if damage.telling || arguments.list_damages {
+                    println!("{} {stages} {}", damage.name, damage.params);
+                }
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -99,10 +115,12 @@ fn main() -> Result<ExitCode> {
 
 /// Runs one stage of a group; if it passes, the descriptors it keeps outlive this process.
 fn run(name: &str, stage: usize, luo: Luo) -> Result<ExitCode> {
-    let group = groups::ALL
-        .iter()
-        .find(|group| group.name == name)
-        .with_context(|| format!("no group '{name}'"))?;
+    let damage = damage::all().into_iter().find(|it| it.name == name);
+    let group = match damage {
+        Some(_) => Some(&hostile::GROUP),
+        None => groups::ALL.iter().find(|group| group.name == name),
+    };
+    let group = group.with_context(|| format!("no group '{name}'"))?;
     let Some(cases) = stage.checked_sub(1).and_then(|at| group.stages.get(at)) else {
         bail!("group '{name}' has {} stages", group.stages.len());
     };
@@ -122,6 +140,7 @@ fn run(name: &str, stage: usize, luo: Luo) -> Result<ExitCode> {
         kept: vec![],
         start: held.clone(),
         lost: false,
+        damage,
     };
     let mut passed = true;
     println!("KTAP version 1\n1..{}", cases.len());

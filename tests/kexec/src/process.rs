@@ -112,6 +112,15 @@ impl Log {
         Ok(None)
     }
 
+    /// All lines with `text` up to now.
+    pub fn lines_with(&mut self, text: &str) -> Result<Vec<String>> {
+        let mut lines = vec![];
+        while let Some(line) = self.line()? {
+            lines.extend(line.contains(text).then_some(line));
+        }
+        Ok(lines)
+    }
+
     /// All calls of the test driver's callbacks up to now, in order, each as
     /// `OBJECT CALLBACK NUMBER = RESULT`.
     pub fn callbacks(&mut self) -> Result<Vec<String>> {

@@ -18,6 +18,8 @@ pub const REPORT: &str = "luo-report: ";
 pub const OUTPUT: &str = "luo-output: ";
 /// Tag of the marks around what is not to be the same on C and Rust: `begin NAME`, `end NAME`.
 pub const DIFFERENCE: &str = "luo-difference: ";
+/// Tag of a line, in a program's output, that says how something came out.
+pub const OUTCOME: &str = "# outcome: ";
 
 /// Where the guest finds the kernel for the next stage.
 pub const KERNEL: &str = "/boot/bzImage";

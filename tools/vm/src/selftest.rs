@@ -18,6 +18,7 @@ use luo_vm::tap::Tap;
 use luo_vm::Failure;
 use luo_vm::Line;
 use luo_vm::Run;
+use luo_vm::Vm;
 use std::collections::BTreeMap;
 use std::fs;
 use std::iter;
@@ -43,6 +44,8 @@ const OURS: &str = "luo-kexec-tests";
 const LONG: &str = "chain-100";
 /// The test that loads the test driver as a module; only the LUO in Rust exports what that needs.
 const MODULE: &str = "module";
+/// What the names of the damages begin with that the C LUO does not survive.
+const DAMAGED: &str = "damaged-";
 /// Where that test finds the module.
 const MODULE_PATH: &str = "/lib/luo_test.ko";
 /// Keeps the driver that is built in out of the module's way.
@@ -65,7 +68,7 @@ const OWNERS: &str = "slab_debug=U,kmalloc-*";
 
 /// The implementation of LUO in the kernel.
 #[derive(Clone, Copy, ValueEnum)]
-enum Impl {
+pub enum Impl {
     Rust,
     C,
 }
@@ -104,11 +107,13 @@ enum Results {
     Line(&'static str),
 }
 
-struct Test {
-    name: String,
+pub struct Test {
+    pub name: String,
     program: PathBuf,
     args: Vec<String>,
-    stages: u32,
+    /// Parameters of the machine.
+    params: Vec<String>,
+    pub stages: u32,
     results: Results,
 }
 
@@ -121,40 +126,22 @@ impl Selftest {
         println!("KTAP version 1\n1..{}", tests.len());
 
         let mut results = Vec::new();
-        let (claimed, (sender, receiver)) = (AtomicUsize::new(0), mpsc::channel());
-        thread::scope(|scope| {
-            for _ in 0..self.jobs.max(1) {
-                let (tests, claimed, sender) = (&tests, &claimed, sender.clone());
-                scope.spawn(move || loop {
-                    let index = claimed.fetch_add(1, Ordering::Relaxed);
-                    let Some(test) = tests.get(index) else { break };
-                    if sender.send((index, self.cases(test))).is_err() {
-                        break;
-                    }
-                });
-            }
-            drop(sender);
-
-            // In the order of the plan, whichever is done first.
-            let mut done = BTreeMap::new();
-            let mut due = 0;
-            for (index, cases) in receiver {
-                done.insert(index, cases);
-                while let Some(cases) = done.remove(&due) {
-                    let test = &tests[due];
-                    let cases = cases.with_context(|| test.name.clone())?;
-                    due += 1;
-                    self.print(due, test, &cases);
-                    results.extend(cases.into_iter().map(|case| {
-                        (
-                            format!("{}/{}", test.name, case.name),
-                            case.failure.is_none(),
-                        )
-                    }));
-                }
-            }
-            anyhow::Ok(())
-        })?;
+        in_order(
+            self.jobs,
+            &tests,
+            |test| self.cases(test),
+            |number, test, cases| {
+                let cases = cases.with_context(|| test.name.clone())?;
+                self.print(number, test, &cases);
+                results.extend(cases.into_iter().map(|case| {
+                    (
+                        format!("{}/{}", test.name, case.name),
+                        case.failure.is_none(),
+                    )
+                }));
+                Ok(())
+            },
+        )?;
 
         results.sort();
         let path = results_path(&self.machine.out);
@@ -175,6 +162,7 @@ impl Selftest {
             name: HARNESS.to_owned(),
             program: self.kselftest.join(HARNESS),
             args: Vec::new(),
+            params: Vec::new(),
             stages: 1,
             results: Results::Ktap,
         }];
@@ -182,26 +170,16 @@ impl Selftest {
             name: name.to_owned(),
             program: self.kselftest.join(name),
             args: per_stage(&[]),
+            params: Vec::new(),
             stages: 2,
             results: Results::Line("TEST PASSED"),
         }));
-        let ours = self.machine.guest.join(OURS);
-        for (group, stages) in groups(&ours)? {
-            let can_run = match self.implementation {
-                Impl::Rust => group != MODULE || self.module.is_some(),
-                Impl::C => !only_on_rust(&group),
-            };
-            if !can_run {
-                continue;
+        tests.extend(ours(&self.machine, "--list")?.into_iter().filter(|test| {
+            match self.implementation {
+                Impl::Rust => test.name != MODULE || self.module.is_some(),
+                Impl::C => !only_on_rust(&test.name),
             }
-            tests.push(Test {
-                args: per_stage(&["-g", &group]),
-                name: group,
-                program: ours.clone(),
-                stages,
-                results: Results::Ktap,
-            });
-        }
+        }));
 
         let known = |name: &String| tests.iter().any(|test| test.name == *name);
         if let Some(unknown) = self.only.iter().find(|name| !known(name)) {
@@ -216,19 +194,8 @@ impl Selftest {
     }
 
     fn cases(&self, test: &Test) -> Result<Vec<Case>> {
-        let implementations: Vec<_> = iter::once(self.implementation)
-            .chain(self.next_impl)
-            .map(|implementation| match implementation {
-                Impl::Rust => "rust",
-                Impl::C => "c",
-            })
-            .collect();
-        let mut vm = self
-            .machine
-            .vm(&test.program, &test.name)
-            .args(&test.args)
-            .stages(test.stages)
-            .params([OWNERS, &format!("LUO_IMPL={}", implementations.join(","))]);
+        let implementations = iter::once(self.implementation).chain(self.next_impl);
+        let mut vm = test.vm(&self.machine, implementations);
         if let (MODULE, Some(module)) = (test.name.as_str(), &self.module) {
             vm = vm.file(module, MODULE_PATH).params([NO_DRIVER]);
         }
@@ -269,8 +236,25 @@ impl Selftest {
 }
 
 impl Test {
+    /// The machine that runs it, on kernels with these LUOs in turn.
+    pub fn vm(&self, machine: &Machine, implementations: impl IntoIterator<Item = Impl>) -> Vm {
+        let implementations: Vec<_> = implementations
+            .into_iter()
+            .map(|implementation| match implementation {
+                Impl::Rust => "rust",
+                Impl::C => "c",
+            })
+            .collect();
+        machine
+            .vm(&self.program, &self.name)
+            .args(&self.args)
+            .stages(self.stages)
+            .params([OWNERS, &format!("LUO_IMPL={}", implementations.join(","))])
+            .params(&self.params)
+    }
+
     /// The cases of one stage: those that the program printed, and the stage itself.
-    fn judge(&self, run: &Run, stage: u32) -> Vec<Case> {
+    pub fn judge(&self, run: &Run, stage: u32) -> Vec<Case> {
         let output = || run.stage(stage).iter().filter_map(Line::output);
         let name = format!("stage {stage}");
         let (mut cases, broken) = match self.results {
@@ -308,9 +292,9 @@ impl Test {
     }
 }
 
-/// Whether a test is of what the LUO in C does not have.
+/// Whether a test is of what the LUO in C does not have, or does not survive.
 pub fn only_on_rust(test: &str) -> bool {
-    test == MODULE || test.starts_with(FORMATS)
+    test == MODULE || test.starts_with(FORMATS) || test.starts_with(DAMAGED)
 }
 
 /// Where the results of all cases are.
@@ -331,22 +315,66 @@ fn per_stage(args: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// The groups of our own tests, and how many stages each has.
-fn groups(program: &Path) -> Result<Vec<(String, u32)>> {
+/// Our own tests that their program lists when called with `list`.
+pub fn ours(machine: &Machine, list: &str) -> Result<Vec<Test>> {
+    let program = machine.guest.join(OURS);
     let path = program.display();
-    let output = Command::new(program)
-        .arg("--list")
+    let output = Command::new(&program)
+        .arg(list)
         .output()
         .with_context(|| path.to_string())?;
-    ensure!(output.status.success(), "{path} --list: {}", output.status);
-    let groups: Vec<_> = String::from_utf8(output.stdout)?
+    ensure!(output.status.success(), "{path} {list}: {}", output.status);
+    let tests: Vec<_> = String::from_utf8(output.stdout)?
         .lines()
         .map(|line| {
-            let (name, stages) = line.split_once(' ')?;
-            Some((name.to_owned(), stages.parse::<NonZeroU32>().ok()?.get()))
+            let mut words = line.split_whitespace().map(str::to_owned);
+            let name = words.next()?;
+            Some(Test {
+                program: program.clone(),
+                args: per_stage(&["-g", &name]),
+                name,
+                stages: words.next()?.parse::<NonZeroU32>().ok()?.get(),
+                params: words.collect(),
+                results: Results::Ktap,
+            })
         })
         .collect::<Option<_>>()
-        .with_context(|| format!("{path} --list: not a list of names and stages"))?;
-    ensure!(!groups.is_empty(), "{path} --list: no groups");
-    Ok(groups)
+        .with_context(|| format!("{path} {list}: not a list of names and stages"))?;
+    ensure!(!tests.is_empty(), "{path} {list}: no tests");
+    Ok(tests)
+}
+
+/// Does `work` for each of `items`, `jobs` of them at a time, and `done` in their order, numbered
+/// from 1.
+pub fn in_order<T: Sync, R: Send>(
+    jobs: usize,
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+    mut done: impl FnMut(usize, &T, R) -> Result<()>,
+) -> Result<()> {
+    let (claimed, (sender, receiver)) = (AtomicUsize::new(0), mpsc::channel());
+    thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            let (claimed, work, sender) = (&claimed, &work, sender.clone());
+            scope.spawn(move || loop {
+                let index = claimed.fetch_add(1, Ordering::Relaxed);
+                let Some(item) = items.get(index) else { break };
+                if sender.send((index, work(item))).is_err() {
+                    break;
+                }
+            });
+        }
+        drop(sender);
+
+        let mut waiting = BTreeMap::new();
+        let mut due = 0;
+        for (index, result) in receiver {
+            waiting.insert(index, result);
+            while let Some(result) = waiting.remove(&due) {
+                done(due + 1, &items[due], result)?;
+                due += 1;
+            }
+        }
+        Ok(())
+    })
 }

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A hand-over that is damaged, whichever way: the next kernel refuses it, or takes it for what it
+//! says, and the kernel after that works as if nothing had been.
+
+use crate::{
+    check,
+    damage::{self, Due, HandOver, LAST_SESSION},
+    differences::Luo,
+    driver::{self, A, B, C, FLBS},
+    process::{live_update_number, Log},
+    Group, World,
+};
+use anyhow::{Context, Result};
+use liveupdate::Device;
+use luo_guest::OUTCOME;
+use nix::errno::Errno::{EEXIST, EIO, ENOENT};
+use std::{fs::File, os::fd::AsFd};
+
+pub const GROUP: Group = Group {
+    name: "damaged",
+    stages: &[
+        &[("hand-over", hand_over)],
+        &[("next-kernel", next_kernel)],
+        &[("kernel-after", kernel_after)],
+    ],
+};
+
+const REFUSED: &str = "refused what the previous kernel handed over";
+
+fn hand_over(world: &mut World) -> Result<()> {
+    let device = Device::open()?;
+    let mut sound = HandOver::sound().sessions;
+    for session in 0..=LAST_SESSION {
+        let name = damage::name(session);
+        let files = sound.remove(&name).context("more than one name")?;
+        let session = device.create_session(&name)?;
+        for (token, number) in files {
+            let handler = match (&name[..], token) {
+                (b"s1", 1) => A,
+                (b"s1", _) => B,
+                _ => C,
+            };
+            done!(session.preserve_fd(handler.file(number)?.as_fd(), token));
+        }
+        world.keep(session);
+    }
+    let damage = world.damage.as_ref().context("no damage")?;
+    driver::damage(&damage.steps(damage::root_record_address()?))
+}
+
+/// Retrieves and finishes all that was handed over, and nothing else.
+fn take(device: &Device, due: &HandOver) -> Result<()> {
+    for (flb, due) in FLBS.iter().zip(due.flbs) {
+        match due {
+            Ok(number) => same!(driver::number(&done!(flb.incoming(), flb))?, number, flb),
+            Err(errno) => refused!(flb.incoming(), errno, flb),
+        }
+    }
+    for name in HandOver::sound().sessions.keys() {
+        if !due.sessions.contains_key(name) {
+            refused!(device.retrieve_session(name), ENOENT);
+        }
+    }
+    for (name, files) in &due.sessions {
+        let session = done!(device.retrieve_session(name));
+        for (&token, &number) in files {
+            let file = File::from(done!(session.retrieve_fd(token), token));
+            same!(driver::number(&file)?, number, token);
+        }
+        done!(session.finish());
+    }
+    for (flb, left) in FLBS.iter().zip(due.left) {
+        same!(flb.incoming().is_ok(), left, flb);
+    }
+    Ok(())
+}
+
+fn next_kernel(world: &mut World) -> Result<()> {
+    let damage = world.damage.as_ref().context("no damage")?;
+    let mut due = HandOver::sound();
+    if let Due::Taken(damaged) = damage.due {
+        damaged(&mut due);
+    }
+    let device = Device::open();
+    println!("{OUTCOME}open {:?}", check::outcome(&device));
+
+    // What C does is only told.
+    if let (Luo::C, Due::Refused(_) | Due::Taken(_)) = (world.luo, damage.due) {
+        if let Ok(device) = device {
+            println!("{OUTCOME}take {:?}", take(&device, &due));
+        }
+        return Ok(());
+    }
+
+    let refusals = Log::from_start()?.lines_with(REFUSED)?;
+    let reason = match damage.due {
+        Due::Refused(reason) => {
+            refused!(device, EIO);
+            refused!(Device::open(), EIO);
+            Some(reason)
+        }
+        Due::Taken(_) => {
+            take(&done!(device), &due)?;
+            None
+        }
+        Due::Off(reason) => {
+            refused!(device, ENOENT);
+            reason
+        }
+    };
+    same!(refusals.len(), usize::from(reason.is_some()));
+    if let Some(reason) = reason {
+        same!(
+            refusals[0].contains(&format!(": {reason}")),
+            true,
+            refusals[0]
+        );
+    }
+    Ok(())
+}
+
+/// What is new works, and what is old is gone.
+fn kernel_after(world: &mut World) -> Result<()> {
+    let damage = world.damage.as_ref().context("no damage")?;
+    let live_update = !matches!(damage.due, Due::Off(_));
+    same!(live_update_number()?.is_some(), live_update);
+    same!(Log::from_start()?.lines_with(REFUSED)?, [""; 0]);
+    let device = done!(Device::open());
+    for (session, handler) in [0, 1, LAST_SESSION].into_iter().zip([A, B, C]) {
+        let name = damage::name(session);
+        refused!(device.retrieve_session(&name), ENOENT, session);
+        let session = done!(device.create_session(&name));
+        done!(handler.preserve(&session, 1)?, handler);
+        refused!(handler.preserve(&session, 1)?, EEXIST, handler);
+    }
+    Ok(())
+}
