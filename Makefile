@@ -52,7 +52,7 @@ export O LINUX KDIR LLVM BINDGEN
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo test kernel headers kunit selftest bench coverage lint install uninstall clean
-.PHONY: interop interop-c races
+.PHONY: interop interop-c races hostile
 .PHONY: test-debug kunit-debug selftest-debug
 .PHONY: deps vm FORCE
 
@@ -66,6 +66,7 @@ help:
 	@echo 'make selftest             run the selftests in QEMU, on both LUOs; IMPL= for one'
 	@echo 'make interop              live updates between this LUO and those in C of 7.2 and 7.3'
 	@echo 'make races                race with 200 rounds of refused reboots; ROUNDS= for more'
+	@echo 'make hostile              damage a hand-over in every way, on both LUOs'
 	@echo 'make bench                count what C and Rust cost, side by side; N= takes a list'
 	@echo 'make coverage             run KUnit and the selftests, and tell which lines they executed'
 	@echo 'make lint                 rustfmt, clippy, rustdoc, checkpatch, shellcheck'
@@ -195,6 +196,10 @@ selftest-debug: $(tree)-rust-debug/.built $(O)/kselftest/.built vm $(debug_modul
 
 test-debug: | deps
 	@tools/test.sh $(O) 'kunit-debug selftest-debug' $(MAKE)
+
+hostile: $(tree)-rust/.built $(tree)-c/.built vm
+	@$(O)/cargo/release/luo-vm hostile --c $(tree)-c --rust $(tree)-rust --guest $(guest) \
+		--out $(O)/hostile $(ARGS)
 
 demo: $(tree)-rust/.built vm
 	@$(O)/cargo/release/luo-vm demo --kernel $(tree)-rust --guest $(guest) --out $(O)/demo

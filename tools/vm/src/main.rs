@@ -5,6 +5,7 @@
 mod bench;
 mod compare;
 mod demo;
+mod hostile;
 mod selftest;
 
 use clap::Args;
@@ -30,6 +31,8 @@ enum Command {
     Selftest(selftest::Selftest),
     /// Compare a selftest on the C LUO with one on the Rust LUO, as KTAP
     Compare(compare::Compare),
+    /// Damage a hand-over in every way, on both LUOs, as KTAP and as a table
+    Hostile(hostile::Hostile),
     /// Carry memory across one live update, and tell the story
     Demo(demo::Demo),
     /// Count what the C and the Rust LUO cost, side by side
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
     let passed = match Cli::parse().command {
         Command::Selftest(selftest) => selftest.run(),
         Command::Compare(compare) => compare.run(),
+        Command::Hostile(hostile) => hostile.run(),
         Command::Demo(demo) => demo.run(),
         Command::Bench(bench) => bench.run(),
     };

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Does every damage to a hand-over on both LUOs, a machine for each, and shows what becomes of it.
+//!
+//! What is due is stated by the test program (`tests/kexec/src/damage.rs`), and the LUO in Rust is
+//! judged by that. What the LUO in C does is told.
+
+use crate::selftest::in_order;
+use crate::selftest::ours;
+use crate::selftest::Impl;
+use crate::selftest::Test;
+use crate::Machine;
+use anyhow::Context;
+use anyhow::Result;
+use clap::Args;
+use luo_guest::OUTCOME;
+use luo_vm::Accel;
+use luo_vm::End;
+use luo_vm::Line;
+use luo_vm::Run;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// What the test driver says of each word that it damages.
+const DAMAGED: &str = "luo_test: damaged ";
+
+/// What the LUO in Rust says of a hand-over that it refuses.
+const REFUSED: &str = "luo: refused what the previous kernel handed over";
+
+/// `luo-vm hostile`
+#[derive(Args)]
+pub struct Hostile {
+    /// The build directory of the kernel with the LUO in C
+    #[arg(long, value_name = "DIR")]
+    c: PathBuf,
+    /// The build directory of the kernel with the LUO in Rust
+    #[arg(long, value_name = "DIR")]
+    rust: PathBuf,
+    /// The directory of the guest's programs
+    #[arg(long, value_name = "DIR")]
+    guest: PathBuf,
+    /// The directory for logs and results
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Do only this damage; may be repeated
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// How many machines run at a time
+    #[arg(long, value_name = "N", default_value = "2")]
+    jobs: usize,
+    /// How long one machine may take
+    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    timeout: u64,
+}
+
+/// What came of one damage.
+struct Outcome {
+    c: String,
+    rust: String,
+    /// Why that is not what was due on Rust.
+    failure: Option<String>,
+}
+
+/// Damages in a row of which the same has come.
+struct Row {
+    names: String,
+    c: String,
+    rust: String,
+}
+
+impl Hostile {
+    /// Does all damages, and prints a table; true if the LUO in Rust did what was due.
+    pub fn run(&self) -> Result<bool> {
+        let machines = [("c", &self.c), ("rust", &self.rust)]
+            .map(|(out, kernel)| self.machine(&self.out.join(out), kernel));
+        for machine in &machines {
+            fs::create_dir_all(&machine.out).with_context(|| machine.out.display().to_string())?;
+        }
+        let mut tests = ours(&machines[0], "--list-damages")?;
+        tests.retain(|test| self.only.is_empty() || self.only.contains(&test.name));
+
+        let mut rows: Vec<Row> = Vec::new();
+        let mut failed = 0;
+        println!("KTAP version 1\n1..{}", tests.len());
+        in_order(
+            self.jobs,
+            &tests,
+            |test| outcome(test, &machines),
+            |number, test, outcome| {
+                let Outcome { c, rust, failure } = outcome.with_context(|| test.name.clone())?;
+                let name = test.name.trim_start_matches("damaged-");
+                match failure {
+                    None => println!("ok {number} {name} # C: {c}; Rust: {rust}"),
+                    Some(failure) => {
+                        failed += 1;
+                        println!("not ok {number} {name} # {failure}");
+                        println!("# log: {}", machines[1].log(&test.name).display());
+                    }
+                }
+                match rows.last_mut() {
+                    Some(row) if row.c == c && row.rust == rust => {
+                        row.names.push_str(", ");
+                        row.names.push_str(name);
+                    }
+                    _ => rows.push(Row {
+                        names: name.to_owned(),
+                        c,
+                        rust,
+                    }),
+                }
+                Ok(())
+            },
+        )?;
+
+        let path = self.out.join("table.rst");
+        fs::write(&path, table(&rows)).with_context(|| path.display().to_string())?;
+        println!("# table: {}", path.display());
+        println!("{} passed, {failed} failed", tests.len() - failed);
+        Ok(failed == 0)
+    }
+
+    fn machine(&self, out: &Path, kernel: &Path) -> Machine {
+        Machine {
+            kernel: kernel.to_owned(),
+            next: None,
+            guest: self.guest.clone(),
+            out: out.to_owned(),
+            memory: "1G".to_owned(),
+            param: Vec::new(),
+            accel: Accel::default(),
+            timeout: self.timeout,
+            trace: None,
+        }
+    }
+}
+
+/// Does a damage on both LUOs.
+fn outcome(test: &Test, [c, rust]: &[Machine; 2]) -> Result<Outcome> {
+    let c = test.vm(c, [Impl::C]).run(|_| ())?;
+    let rust = test.vm(rust, [Impl::Rust]).run(|_| ())?;
+    let cases = (1..=test.stages).flat_map(|stage| test.judge(&rust, stage));
+    let mut failures =
+        cases.filter_map(|case| Some(format!("{}: {}", case.name, case.failure?.reason)));
+    let undamaged = [&c, &rust].into_iter().find_map(|run| {
+        let done = run
+            .stage(1)
+            .iter()
+            .any(|line| line.text.starts_with(DAMAGED));
+        (test.name.starts_with("damaged-") && !done).then(|| "the damage was not done".to_owned())
+    });
+    Ok(Outcome {
+        failure: undamaged.or_else(|| failures.next()),
+        c: what(&c, test.stages),
+        rust: what(&rust, test.stages),
+    })
+}
+
+/// What the next kernel made of it, and if that is not the end of it, the kernel after.
+fn what(run: &Run, stages: u32) -> String {
+    let mut words = Vec::new();
+    for stage in 2..=stages {
+        let lines = run.stage(stage);
+        let has = |text: &str| lines.iter().any(|line| line.text.contains(text));
+        let outcomes: Vec<_> = lines
+            .iter()
+            .filter_map(Line::output)
+            .filter_map(|line| line.strip_prefix(OUTCOME))
+            .collect();
+        let refusal = lines
+            .iter()
+            .find_map(|line| line.text.strip_prefix(REFUSED));
+
+        if let Some((_, why)) = refusal.and_then(|text| text.split_once("): ")) {
+            // Without what stands there, and why that cannot be.
+            let what = [" is ", " for ", ": "].map(|end| why.find(end).unwrap_or(why.len()));
+            let end = what.into_iter().min().unwrap_or(why.len());
+            words.push(format!("refuses: {}", &why[..end]));
+        } else if outcomes.contains(&"open Err(EIO)") {
+            words.push("refuses".to_owned());
+        } else if outcomes.contains(&"open Ok(())") && stage == 2 {
+            words.push("accepts".to_owned());
+        } else if outcomes.contains(&"open Err(ENOENT)") {
+            words.push("goes on".to_owned());
+        }
+        if outcomes
+            .iter()
+            .any(|outcome| outcome.starts_with("take Err"))
+        {
+            words.push("loses files".to_owned());
+        }
+        words.extend(match (has("Oops"), has("Kernel panic")) {
+            (true, true) => Some("crashes".to_owned()),
+            (true, false) => Some("crashes when opened".to_owned()),
+            (false, true) => Some("panics".to_owned()),
+            (false, false) => lines
+                .iter()
+                .any(Line::complains)
+                .then(|| "warns".to_owned()),
+        });
+        if matches!(run.end, End::Hang(_)) && run.stage(stage + 1).is_empty() {
+            words.push("hangs".to_owned());
+        }
+        if run.stage(stage + 1).is_empty() {
+            break;
+        }
+    }
+    words.join(", ")
+}
+
+fn table(rows: &[Row]) -> String {
+    let head = ".. list-table::\n   :header-rows: 1\n\n   * - Damage\n     - C\n     - Here\n";
+    rows.iter().fold(head.to_owned(), |table, row| {
+        let Row { names, c, rust } = row;
+        format!("{table}   * - {names}\n     - {c}\n     - {rust}\n")
+    })
+}
