@@ -56,6 +56,10 @@ use luo_session::Sessions;
 #[path = "tests/kunit/core.rs"]
 mod tests;
 
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/hostile.rs"]
+mod hostile_tests;
+
 /// What `pr_*!` print before each message.
 const __LOG_PREFIX: &[u8] = b"luo\0";
 

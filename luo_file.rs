@@ -58,7 +58,7 @@ use pin_init::pin_init_array_from_fn;
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/file.rs"]
-mod tests;
+pub(crate) mod tests;
 
 type Args = bindings::liveupdate_file_op_args;
 type Blocks = BlockSet<wire::File>;

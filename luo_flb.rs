@@ -57,7 +57,7 @@ use pin_init::raw_init;
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/flb.rs"]
-mod tests;
+pub(crate) mod tests;
 
 type Args = bindings::liveupdate_flb_op_args;
 

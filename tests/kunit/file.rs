@@ -47,6 +47,21 @@ fn check_ids(world: &mut World, numbers: core::ops::Range<u64>) -> Result {
     world.settled()
 }
 
+/// Files: token and data of each.
+pub(crate) type Meaning = KVec<(u64, u64)>;
+
+impl IncomingFiles {
+    /// What was read, in order.
+    pub(crate) fn meaning(&self) -> Result<Meaning> {
+        let mut files = KVec::from_elem((0, 0), self.files.len(), GFP_KERNEL)?;
+
+        for &(token, index) in &self.by_token {
+            files[index] = (token, self.files[index].data);
+        }
+        Ok(files)
+    }
+}
+
 #[kunit_tests(luo_file)]
 mod suite {
     use super::*;

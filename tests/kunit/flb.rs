@@ -86,6 +86,24 @@ fn read(memory: &impl Memory, phys: u64) -> Result<HandedOver, ReadError> {
     super::read(memory, ("record", "field"), phys)
 }
 
+/// FLBs: name, data, and number of files of each.
+pub(crate) type Meaning = KVec<(KVec<u8>, u64, u64)>;
+
+impl HandedOver {
+    /// What was read, in order.
+    pub(crate) fn meaning(&self) -> Result<Meaning> {
+        let mut flbs = KVec::new();
+
+        for flb in self.0.iter().flatten() {
+            let mut name = KVec::new();
+
+            name.extend_from_slice(until_nul(&flb.name).ok_or(EINVAL)?, GFP_KERNEL)?;
+            flbs.push((name, flb.data, flb.files.get().into()), GFP_KERNEL)?;
+        }
+        Ok(flbs)
+    }
+}
+
 /// The errno for a page of FLBs.
 fn refusal(pages: &Pages) -> Option<(&'static str, &'static str)> {
     match read(pages, Pages::phys(0)) {

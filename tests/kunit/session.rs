@@ -37,7 +37,7 @@ unsafe extern "C" {
 /// The lines that LUO writes to the log in `action`, from the prefix on.
 pub(crate) fn logged(action: impl FnOnce()) -> Result<KVec<u8>> {
     let mut log = KVec::new();
-    let mut line = [0; 256];
+    let mut line = [0; 512];
 
     // SAFETY: May be called from anywhere.
     let mut seq = unsafe { luo_kunit_log_end() };
@@ -106,7 +106,7 @@ type Call = (&'static str, u64);
 /// A file handler that takes any file, and notes its calls.
 #[repr(C)]
 #[pin_data]
-struct Handler {
+pub(crate) struct Handler {
     raw: Opaque<bindings::liveupdate_file_handler>,
     #[pin]
     calls: Mutex<KVec<Call>>,
@@ -230,7 +230,7 @@ impl Handler {
 
 /// An orchestrator of the test's own, and its handler "kunit". They are never freed, as sessions
 /// keep them for ever.
-fn orchestrator(handover: Handover) -> Result<(&'static Sessions, &'static Handler)> {
+pub(crate) fn orchestrator(handover: Handover) -> Result<(&'static Sessions, &'static Handler)> {
     orchestrator_of(&LuoV5, handover)
 }
 
@@ -417,6 +417,27 @@ fn read(
     let table = IncomingTable::read(sessions, memory, &LuoV5, &chain, &mut blocks)?;
 
     Ok((table, blocks))
+}
+
+/// Sessions: name and files of each.
+pub(crate) type Meaning = KVec<(KVec<u8>, crate::luo_file::tests::Meaning)>;
+
+/// Reads the hand-over whose first block of sessions is at `head`; returns what it says.
+pub(crate) fn read_sessions(
+    sessions: &'static Sessions,
+    memory: &impl Memory,
+    head: u64,
+) -> Result<Meaning> {
+    let (table, _) = read(sessions, memory, head)?;
+    let mut found = KVec::new();
+
+    for session in table.values() {
+        let mut name = KVec::new();
+
+        name.extend_from_slice(session.name.as_bytes(), GFP_KERNEL)?;
+        found.push((name, session.files.lock().meaning()?), GFP_KERNEL)?;
+    }
+    Ok(found)
 }
 
 /// Whether a hand-over with these words changed, each in a page and at a place, is refused with one
