@@ -52,13 +52,13 @@ export O LINUX KDIR LLVM BINDGEN
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo test kernel headers kunit selftest bench coverage lint install uninstall clean
-.PHONY: interop interop-c races hostile
+.PHONY: interop interop-c races hostile fuzz fuzz-smoke
 .PHONY: test-debug kunit-debug selftest-debug
-.PHONY: deps vm FORCE
+.PHONY: deps vm fuzzer tests/fuzz/linux FORCE
 
 help:
 	@echo 'make demo                 boot this LUO in QEMU and live-update it, from nothing'
-	@echo 'make test                 lint, KUnit, selftests, hand-overs to and from C, from nothing'
+	@echo 'make test                 lint, KUnit, fuzzing, selftests, hand-overs to and from C, from nothing'
 	@echo 'make test-debug           KUnit and the selftests on a kernel that checks itself'
 	@echo 'make kernel               build a kernel: $(kernel)'
 	@echo 'make headers              install its uapi headers: $(O)/headers/include'
@@ -69,6 +69,7 @@ help:
 	@echo 'make hostile              damage a hand-over in every way, on both LUOs'
 	@echo 'make bench                count what C and Rust cost, side by side; N= takes a list'
 	@echo 'make coverage             run KUnit and the selftests, and tell which lines they executed'
+	@echo 'make fuzz                 hand over random damage for a minute; TIME= takes seconds'
 	@echo 'make lint                 rustfmt, clippy, rustdoc, checkpatch, shellcheck'
 	@echo 'make install KDIR=...     put this LUO into a kernel tree'
 	@echo 'make uninstall KDIR=...   take it out again'
@@ -208,11 +209,33 @@ bench: $(tree)-rust-bench/.built $(tree)-c-bench/.built vm
 	@$(O)/cargo/release/luo-vm bench --c $(tree)-c-bench --rust $(tree)-rust-bench \
 		--guest $(guest) --out $(O)/bench $(addprefix -n ,$(N)) $(ARGS)
 
-lint: $(tree)-rust/.built
+# The crate as a program for libFuzzer, with the checks that a debug build has.
+fuzzer := $(O)/fuzz/cargo/x86_64-unknown-linux-gnu/release/handover
+sancov := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-, \
+	level=4 inline-8bit-counters pc-table trace-compares)
+
+tests/fuzz/linux: $(tree)/.staged
+	@ln -sfn $(tree) $@
+
+fuzzer: tests/fuzz/linux
+	@$(step) 'Building the fuzz target' $(logs)/fuzzer.log \
+		env CXX=clang++$(filter -%,$(LLVM)) RUSTFLAGS='$(sancov)' RUSTC=/usr/bin/rustc \
+		/usr/bin/cargo build --release --locked --manifest-path tests/fuzz/Cargo.toml \
+		--target x86_64-unknown-linux-gnu --target-dir $(O)/fuzz/cargo
+
+TIME ?= 60
+fuzz: fuzzer
+	@tools/fuzz.sh $(fuzzer) $(O)/fuzz -max_total_time=$(TIME)
+
+fuzz-smoke: fuzzer
+	@rm -rf $(O)/fuzz/smoke
+	@tools/fuzz.sh $(fuzzer) $(O)/fuzz/smoke -runs=50000 -seed=1
+
+lint: $(tree)-rust/.built tests/fuzz/linux
 	@tools/lint.sh $(tree) $(tree)-rust $(O)
 
 test: | deps
-	@tools/test.sh $(O) 'lint kunit $(both) interop-c' $(MAKE)
+	@tools/test.sh $(O) 'lint kunit fuzz-smoke $(both) interop-c' $(MAKE)
 
 install uninstall:
 	@tools/install.sh $@ $(LINUX) '$(KDIR)'

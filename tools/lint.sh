@@ -94,6 +94,11 @@ check checkpatch-patches checkpatch_patches
 check tools-rustfmt "${cargo[@]}" /usr/bin/cargo-fmt fmt --check --all "${manifest[@]}"
 check tools-clippy "${cargo[@]}" /usr/bin/cargo-clippy clippy --locked --workspace --all-targets \
 	"${manifest[@]}" --target-dir "$out/cargo" -- -D warnings
+# What is ours of it, and without building libFuzzer.
+fuzz=(--manifest-path tests/fuzz/Cargo.toml -p luo-fuzz -p kernel -p macros)
+check fuzz-rustfmt "${cargo[@]}" /usr/bin/cargo-fmt fmt --check "${fuzz[@]}"
+check fuzz-clippy "${cargo[@]}" CUSTOM_LIBFUZZER_PATH=/none/libnone.a /usr/bin/cargo-clippy clippy --locked \
+	--no-deps "${fuzz[@]}" --target-dir "$out/fuzz/clippy" -- -D warnings
 check shellcheck shellcheck tools/*.sh .ci/run
 
 exit $failed

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What C defines: the structs of `include/linux/liveupdate.h`, and the functions that LUO calls,
+//! which ask the [`machine`].
+
+#![allow(missing_docs, non_camel_case_types)]
+
+use crate::error::code::*;
+use crate::error::Error;
+use crate::error::Result;
+use crate::machine;
+use core::ffi::c_char;
+use core::ffi::c_int;
+use core::ffi::c_uint;
+use core::ffi::c_void;
+use core::ffi::CStr;
+use pin_init::Zeroable;
+
+type c_long = isize;
+type c_ulong = usize;
+
+pub const MISC_DYNAMIC_MINOR: u32 = 255;
+pub const O_RDWR: u32 = 2;
+
+#[repr(C)]
+#[derive(Zeroable)]
+pub struct list_head {
+    pub next: *mut list_head,
+    pub prev: *mut list_head,
+}
+
+#[repr(C)]
+pub struct liveupdate_file_op_args {
+    pub handler: *mut liveupdate_file_handler,
+    pub retrieve_status: c_int,
+    pub file: *mut file,
+    pub serialized_data: u64,
+    pub private_data: *mut c_void,
+}
+
+impl Default for liveupdate_file_op_args {
+    fn default() -> Self {
+        Self {
+            handler: core::ptr::null_mut(),
+            retrieve_status: 0,
+            file: core::ptr::null_mut(),
+            serialized_data: 0,
+            private_data: core::ptr::null_mut(),
+        }
+    }
+}
+
+type file_op<R> = Option<unsafe extern "C" fn(*mut liveupdate_file_op_args) -> R>;
+
+#[repr(C)]
+#[derive(Zeroable)]
+pub struct liveupdate_file_ops {
+    pub can_preserve: Option<unsafe extern "C" fn(*mut liveupdate_file_handler, *mut file) -> bool>,
+    pub preserve: file_op<c_int>,
+    pub unpreserve: file_op<()>,
+    pub freeze: file_op<c_int>,
+    pub unfreeze: file_op<()>,
+    pub retrieve: file_op<c_int>,
+    pub can_finish: file_op<bool>,
+    pub finish: file_op<()>,
+    pub get_id: Option<unsafe extern "C" fn(*mut file) -> c_ulong>,
+    pub owner: *mut module,
+}
+
+#[repr(C)]
+#[derive(Zeroable)]
+pub struct liveupdate_file_handler {
+    pub ops: *const liveupdate_file_ops,
+    pub compatible: [u8; 48],
+    pub list: list_head,
+    pub flb_list: list_head,
+}
+
+#[repr(C)]
+pub struct liveupdate_flb_op_args {
+    pub flb: *mut liveupdate_flb,
+    pub data: u64,
+    pub obj: *mut c_void,
+}
+
+type flb_op<R> = Option<unsafe extern "C" fn(*mut liveupdate_flb_op_args) -> R>;
+
+#[repr(C)]
+#[derive(Zeroable)]
+pub struct liveupdate_flb_ops {
+    pub preserve: flb_op<c_int>,
+    pub unpreserve: flb_op<()>,
+    pub retrieve: flb_op<c_int>,
+    pub finish: flb_op<()>,
+    pub owner: *mut module,
+}
+
+#[repr(C)]
+#[derive(Zeroable)]
+pub struct luo_flb_private {
+    pub list: list_head,
+    pub room: [u64; 32],
+}
+
+#[repr(C)]
+#[derive(Zeroable)]
+pub struct liveupdate_flb {
+    pub ops: *const liveupdate_flb_ops,
+    pub compatible: [u8; 48],
+    pub private: luo_flb_private,
+}
+
+#[repr(C)]
+pub struct module([u8; 0]);
+
+#[repr(C)]
+pub struct inode([u8; 0]);
+
+#[repr(C)]
+pub struct lock_class_key([u8; 0]);
+
+#[repr(C)]
+pub struct file {
+    pub f_op: *const file_operations,
+    pub private_data: *mut c_void,
+    pub references: u32,
+}
+
+#[repr(C)]
+#[derive(Zeroable)]
+pub struct file_operations {
+    pub open: Option<unsafe extern "C" fn(*mut inode, *mut file) -> c_int>,
+    pub release: Option<unsafe extern "C" fn(*mut inode, *mut file) -> c_int>,
+    pub unlocked_ioctl: Option<unsafe extern "C" fn(*mut file, c_uint, c_ulong) -> c_long>,
+}
+
+#[repr(C)]
+#[derive(Zeroable)]
+pub struct miscdevice {
+    pub minor: c_int,
+    pub name: *const c_char,
+    pub fops: *const file_operations,
+}
+
+/// How many hold it to read, or -1 for one that writes.
+#[repr(C)]
+pub struct rw_semaphore(i32);
+
+pub const FDT_MAGIC: u32 = 0xd00d_feed;
+pub const FDT_BEGIN_NODE: u32 = 1;
+pub const FDT_END_NODE: u32 = 2;
+pub const FDT_PROP: u32 = 3;
+pub const FDT_NOP: u32 = 4;
+pub const FDT_END: u32 = 9;
+
+#[repr(C)]
+pub struct fdt_header([u32; 10]);
+
+extern "C" {
+    pub fn fdt_create(fdt: *mut c_void, size: c_int) -> c_int;
+    pub fn fdt_finish_reservemap(fdt: *mut c_void) -> c_int;
+    pub fn fdt_begin_node(fdt: *mut c_void, name: *const c_char) -> c_int;
+    pub fn fdt_property(
+        fdt: *mut c_void,
+        name: *const c_char,
+        value: *const c_void,
+        len: c_int,
+    ) -> c_int;
+    pub fn fdt_end_node(fdt: *mut c_void) -> c_int;
+    pub fn fdt_finish(fdt: *mut c_void) -> c_int;
+    pub fn fdt_check_header(fdt: *const c_void) -> c_int;
+    pub fn fdt_next_tag(fdt: *const c_void, offset: c_int, next: *mut c_int) -> u32;
+    pub fn fdt_get_name(fdt: *const c_void, node: c_int, len: *mut c_int) -> *const c_char;
+    pub fn fdt_getprop_by_offset(
+        fdt: *const c_void,
+        offset: c_int,
+        name: *mut *const c_char,
+        len: *mut c_int,
+    ) -> *const c_void;
+}
+
+fn errno(result: Result) -> c_int {
+    result.map_or_else(Error::to_errno, |()| 0)
+}
+
+macro_rules! c_functions {
+    ($($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)? $body:block)*) => {$(
+        /// # Safety
+        ///
+        /// As its namesake in C.
+        $(#[$meta])*
+        pub unsafe extern "C" fn $name($($arg: $type),*) $(-> $ret)? {
+            // SAFETY: What callers in C promise, this one has promised.
+            #[allow(unused_unsafe)]
+            unsafe { $body }
+        }
+    )*};
+}
+
+c_functions! {
+    fn kho_is_enabled() -> bool {
+        true
+    }
+
+    fn kho_alloc_preserve(size: usize) -> *mut c_void {
+        machine::preserve(size)
+    }
+
+    fn kho_unpreserve_free(memory: *mut c_void) {
+        machine::unpreserve(memory);
+    }
+
+    fn kho_add_subtree(_name: *const c_char, memory: *mut c_void, size: usize) -> c_int {
+        machine::add_subtree(memory, size);
+        0
+    }
+
+    fn kho_remove_subtree(_memory: *mut c_void) {
+        machine::remove_subtree();
+    }
+
+    fn kho_retrieve_subtree(name: *const c_char, phys: *mut u64, size: *mut usize) -> c_int {
+        errno(match machine::entry(CStr::from_ptr(name)) {
+            Some(found) => {
+                (*phys, *size) = found;
+                Ok(())
+            }
+            None => Err(ENOENT),
+        })
+    }
+
+    fn kho_is_restorable(phys: u64, order: c_uint) -> bool {
+        machine::is_restorable(phys, order)
+    }
+
+    fn kho_restore_free(memory: *mut c_void) {
+        machine::restore_free(memory);
+    }
+
+    #[no_mangle]
+    fn luo_virt_to_phys(memory: *const c_void) -> u64 {
+        memory.addr() as u64
+    }
+
+    #[no_mangle]
+    fn luo_phys_to_virt(phys: u64) -> *mut c_void {
+        machine::phys_to_virt(phys)
+    }
+
+    #[no_mangle]
+    fn luo_module_get(_module: *mut c_void) -> bool {
+        machine::count_modules(1);
+        true
+    }
+
+    #[no_mangle]
+    fn luo_module_put(_module: *mut c_void) {
+        machine::count_modules(-1);
+    }
+
+    #[no_mangle]
+    fn luo_get_user(to: *mut u32, from: *const u32) -> c_int {
+        *to = *from;
+        0
+    }
+
+    fn check_zeroed_user(from: *const c_void, size: usize) -> c_int {
+        core::slice::from_raw_parts(from.cast::<u8>(), size)
+            .iter()
+            .all(|&byte| byte == 0)
+            .into()
+    }
+
+    fn _copy_from_user(to: *mut c_void, from: *const c_void, size: usize) -> c_ulong {
+        to.copy_from_nonoverlapping(from, size);
+        0
+    }
+
+    fn _copy_to_user(to: *mut c_void, from: *const c_void, size: usize) -> c_ulong {
+        to.copy_from_nonoverlapping(from, size);
+        0
+    }
+
+    fn misc_register(device: *mut miscdevice) -> c_int {
+        machine::set_device(device);
+        0
+    }
+
+    fn anon_inode_getfile(
+        _name: *const c_char,
+        f_op: *const file_operations,
+        private_data: *mut c_void,
+        _flags: c_int
+    ) -> *mut file {
+        Box::into_raw(Box::new(file {
+            f_op,
+            private_data,
+            references: 1,
+        }))
+    }
+
+    fn get_file(it: *mut file) {
+        (*it).references += 1;
+    }
+
+    fn fput(it: *mut file) {
+        (*it).references -= 1;
+        if (*it).references == 0 {
+            if let Some(release) = (*it).f_op.as_ref().and_then(|ops| ops.release) {
+                release(core::ptr::null_mut(), it);
+            }
+            drop(Box::from_raw(it));
+        }
+    }
+
+    fn __init_rwsem(it: *mut rw_semaphore, _name: *const c_char, _class: *mut lock_class_key) {
+        it.write(rw_semaphore(0));
+    }
+
+    fn down_read(it: *mut rw_semaphore) {
+        assert!((*it).0 >= 0 || machine::has_jumped(), "the semaphore is held to write");
+        (*it).0 += 1;
+    }
+
+    fn up_read(it: *mut rw_semaphore) {
+        (*it).0 -= 1;
+    }
+
+    fn down_write(it: *mut rw_semaphore) {
+        assert!((*it).0 == 0, "the semaphore is held");
+        (*it).0 = -1;
+    }
+
+    fn up_write(it: *mut rw_semaphore) {
+        (*it).0 = 0;
+    }
+}

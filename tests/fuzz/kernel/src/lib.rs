@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A stand-in for the kernel crate, so that the LUO runs as a program: what it uses of that crate,
+//! on top of the standard library, in a [`machine`] of which the caller decides what it remembers
+//! of the kernel before.
+//!
+//! There is one thread, and nothing sleeps. What the kernel crate promises its users holds here as
+//! well; a lock taken twice is a panic.
+
+pub mod alloc;
+pub mod bindings;
+pub mod error;
+pub mod fs;
+pub mod machine;
+pub mod prelude;
+pub mod rbtree;
+pub mod sync;
+pub mod types;
+pub mod uaccess;
+
+/// Formatting; the kernel crate formats as `core` does, with few exceptions.
+pub mod fmt {
+    pub use core::fmt::*;
+}
+
+/// The types of C.
+pub mod ffi {
+    pub use core::ffi::*;
+}
+
+/// Pages.
+pub mod page {
+    /// Their size, in bytes.
+    pub const PAGE_SIZE: usize = 4096;
+}
+
+/// Numbers of ioctls.
+#[allow(non_snake_case)]
+pub mod ioctl {
+    /// A command without an argument of known size.
+    pub const fn _IO(kind: u32, nr: u32) -> u32 {
+        kind << 8 | nr
+    }
+
+    /// The number in a command.
+    pub const fn _IOC_NR(cmd: u32) -> u32 {
+        cmd & 0xff
+    }
+}
+
+/// Strings.
+pub mod str {
+    use core::ffi::c_char;
+    use core::fmt;
+
+    /// Bytes that are mostly text.
+    #[repr(transparent)]
+    pub struct BStr([u8]);
+
+    impl BStr {
+        /// Takes the bytes as they are.
+        pub fn from_bytes(bytes: &[u8]) -> &Self {
+            // SAFETY: The type is a transparent wrapper.
+            unsafe { &*(core::ptr::from_ref(bytes) as *const Self) }
+        }
+    }
+
+    impl fmt::Display for BStr {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.escape_ascii().fmt(f)
+        }
+    }
+
+    /// What the kernel crate adds to [`CStr`](core::ffi::CStr).
+    pub trait CStrExt {
+        /// The first byte.
+        fn as_char_ptr(&self) -> *const c_char;
+
+        /// The string that begins there.
+        ///
+        /// # Safety
+        ///
+        /// It ends with a NUL, and stays as it is.
+        unsafe fn from_char_ptr<'a>(ptr: *const c_char) -> &'a Self;
+    }
+
+    impl CStrExt for core::ffi::CStr {
+        fn as_char_ptr(&self) -> *const c_char {
+            self.as_ptr()
+        }
+
+        unsafe fn from_char_ptr<'a>(ptr: *const c_char) -> &'a Self {
+            // SAFETY: The caller guarantees it.
+            unsafe { Self::from_ptr(ptr) }
+        }
+    }
+}
+
+/// Fails to compile unless the condition holds.
+#[macro_export]
+macro_rules! static_assert {
+    ($condition:expr $(,)?) => {
+        const _: () = assert!($condition);
+    };
+}
+
+/// Initialises a struct whose fields may fail to be.
+#[macro_export]
+macro_rules! try_pin_init {
+    ($($fields:tt)*) => {
+        ::pin_init::pin_init!(#[default_error($crate::error::Error)] $($fields)*)
+    };
+}
+
+/// Logs a message.
+#[macro_export]
+macro_rules! log {
+    ($level:ident, $($args:tt)*) => {
+        $crate::machine::log(
+            $crate::machine::Level::$level,
+            crate::__LOG_PREFIX,
+            ::core::format_args!($($args)*),
+        )
+    };
+}
+
+/// Logs an error.
+#[macro_export]
+macro_rules! pr_err {
+    ($($args:tt)*) => { $crate::log!(Err, $($args)*) };
+}
+
+/// Logs a warning.
+#[macro_export]
+macro_rules! pr_warn {
+    ($($args:tt)*) => { $crate::log!(Warn, $($args)*) };
+}
+
+/// Logs what may be of interest.
+#[macro_export]
+macro_rules! pr_info {
+    ($($args:tt)*) => { $crate::log!(Info, $($args)*) };
+}
