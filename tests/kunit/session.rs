@@ -1142,6 +1142,36 @@ mod suite {
     }
 
     #[test]
+    fn a_chain_of_all_sessions_is_noticed_early() -> Result {
+        const SESSIONS: usize = 51;
+        const FILES: usize = 100;
+
+        let (sessions, _) = orchestrator(Handover::Restored)?;
+        let mut pages = Pages::chain(&[1; FILES + 1])?;
+        let mut blocks = KVVec::new();
+
+        pages.word(0, 0, 0);
+        pages.word(0, 1, SESSIONS as u64);
+        for session in 0..SESSIONS {
+            let at = 2 + 10 * session;
+
+            pages.word(0, at, session as u64 + 1);
+            pages.word(0, at + 8, Pages::phys(1));
+            pages.word(0, at + 9, FILES as u64);
+        }
+        for file in 1..=FILES {
+            pages.word(file, 2, u64::from_le_bytes(*b"kunit\0\0\0"));
+            pages.word(file, 2 + 7, file as u64);
+        }
+
+        let chain = follow(&pages, Pages::phys(0))?;
+        let table = IncomingTable::read(sessions, &pages, &LuoV5, &chain, &mut blocks);
+        assert_eq!(table.err(), Some(EIO));
+        assert!(blocks.len() < 4 * FILES);
+        Ok(())
+    }
+
+    #[test]
     fn a_block_of_two_sessions_is_refused() -> Result {
         // Both have one file now, and it is the same.
         let changes = [(0, 2 + 8, Pages::phys(2)), (0, 2 + 9, 1)];
