@@ -6,7 +6,8 @@
 //! That is what KHO preserves, and memory: with `slab_debug=U,kmalloc-*` the kernel knows of each
 //! object the call stack that allocated it. What LUO wanted, or somebody on its behalf, has one of
 //! its functions in that stack. What a driver registered stays for as long as the driver does, and
-//! has an initcall in it.
+//! has an initcall in it; arrays that have grown with the number of sessions stay as they are, and
+//! have `make_room`.
 
 use crate::{preserved, World};
 use anyhow::{ensure, Context, Result};
@@ -14,6 +15,9 @@ use std::{collections::BTreeMap, fs, mem, path::Path};
 
 const CACHES: &str = "/sys/kernel/slab";
 const TRACES: &str = "/sys/kernel/debug/slab";
+
+/// Functions in whose name memory is kept on purpose.
+const KEPT: [&str; 2] = [" do_one_initcall+", "make_room+"];
 
 /// How many objects there are, by the function of LUO that wanted them.
 type Counts = BTreeMap<String, u64>;
@@ -55,7 +59,7 @@ impl Held {
         let stacks = fs::read_to_string(path).with_context(|| path.display().to_string())?;
         for stack in stacks
             .split("\n\n")
-            .filter(|stack| !stack.contains(" do_one_initcall+"))
+            .filter(|stack| !KEPT.iter().any(|function| stack.contains(function)))
         {
             let mut words = stack.split_whitespace();
             let luo = |word: &&str| word.contains("luo_");

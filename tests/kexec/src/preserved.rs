@@ -10,6 +10,8 @@ use std::{
     path::Path,
 };
 
+/// What there is to see of KHO.
+const KHO: &str = "/sys/kernel/debug/kho";
 /// What the next kernel gets first.
 const FDT: &str = "/sys/kernel/debug/kho/out/fdt";
 /// What the previous kernel left, if it left anything.
@@ -18,9 +20,9 @@ const PREVIOUS: &str = "/sys/kernel/debug/kho/in";
 const TABLES: u32 = 5;
 
 /// How many pages, or larger blocks of them, KHO preserves now; a kernel that came with a live
-/// update does not tell.
+/// update does not tell, nor does one without KHO.
 pub fn blocks() -> Result<Option<u64>> {
-    if Path::new(PREVIOUS).exists() {
+    if Path::new(PREVIOUS).exists() || !Path::new(KHO).exists() {
         return Ok(None);
     }
     let fdt = fs::read(FDT).context(FDT)?;
