@@ -362,8 +362,8 @@ impl OutgoingTable {
         Ok(session)
     }
 
-    /// Makes room for `count` sessions. The arrays are kept when there are fewer again; tests, which
-    /// see who allocated what, know them by the name of this function.
+    /// Makes room for `count` sessions. The arrays are kept when there are fewer again. Tests see
+    /// who allocated what, and know them by the name of this function.
     #[inline(never)]
     fn make_room(
         in_order: &mut KVVec<Arc<Session<Outgoing>>>,
