@@ -7,7 +7,8 @@
 //! object the call stack that allocated it. What LUO wanted, or somebody on its behalf, has one of
 //! its functions in that stack. What a driver registered stays for as long as the driver does, and
 //! has an initcall in it; arrays that have grown with the number of sessions stay as they are, and
-//! have `make_room`.
+//! have `make_room`; and what the slab allocator takes to manage other objects has
+//! `alloc_empty_sheaf`.
 
 use crate::{preserved, World};
 use anyhow::{ensure, Context, Result};
@@ -17,7 +18,7 @@ const CACHES: &str = "/sys/kernel/slab";
 const TRACES: &str = "/sys/kernel/debug/slab";
 
 /// Functions in whose name memory is kept on purpose.
-const KEPT: [&str; 2] = [" do_one_initcall+", "make_room+"];
+const KEPT: [&str; 3] = [" do_one_initcall+", "make_room+", "alloc_empty_sheaf+"];
 
 /// How many objects there are, by the function of LUO that wanted them.
 type Counts = BTreeMap<String, u64>;
