@@ -17,11 +17,17 @@ use std::{collections::BTreeMap, fs, mem, path::Path};
 const CACHES: &str = "/sys/kernel/slab";
 const TRACES: &str = "/sys/kernel/debug/slab";
 
-/// Functions in whose name memory is kept on purpose.
-const KEPT: [&str; 3] = [" do_one_initcall+", "make_room+", "alloc_empty_sheaf+"];
+/// Parts of the names of functions that keep memory on purpose. The compiler may merge the one
+/// that allocates a sheaf with its callers.
+const KEPT: [&str; 4] = [
+    " do_one_initcall+",
+    "make_room+",
+    "_sheaf",
+    "__pcs_replace_",
+];
 
-/// How many objects there are, by the function of LUO that wanted them.
-type Counts = BTreeMap<String, u64>;
+/// How many objects there are, by the function of LUO that wanted them, and by call stack.
+type Counts = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// What is held at one moment.
 #[derive(Clone, Default)]
@@ -49,8 +55,10 @@ impl Held {
                 held.add(&Path::new(TRACES).join(&cache).join("alloc_traces"))?;
             }
         }
-        let preserved = preserved::blocks()?.map(|number| ("KHO".to_owned(), number));
-        held.made.extend(preserved);
+        if let Some(number) = preserved::blocks()? {
+            let stacks = [("kho_preserve_pages".to_owned(), number)].into();
+            held.made.insert("KHO".to_owned(), stacks);
+        }
         Ok(held)
     }
 
@@ -62,16 +70,20 @@ impl Held {
             .split("\n\n")
             .filter(|stack| !KEPT.iter().any(|function| stack.contains(function)))
         {
-            let mut words = stack.split_whitespace();
-            let luo = |word: &&str| word.contains("luo_");
-            if let (Some(number), Some(function)) = (words.next(), words.find(luo)) {
+            let functions = stack
+                .split_whitespace()
+                .filter_map(|word| Some(word.split_once("+0x")?.0));
+            let luo = functions.clone().find(|function| function.contains("luo_"));
+            if let (Some(number), Some(luo)) = (stack.split_whitespace().next(), luo) {
                 let counts = if stack.contains(" misc_open+") {
                     &mut self.restored
                 } else {
                     &mut self.made
                 };
-                let (function, _) = function.split_once('+').unwrap_or((function, ""));
-                *counts.entry(function.to_owned()).or_default() += number.parse::<u64>()?;
+                let stacks = counts.entry(luo.to_owned()).or_default();
+                // The function at the top stands there twice.
+                let stack: Vec<_> = functions.skip(1).collect();
+                *stacks.entry(stack.join(" < ")).or_default() += number.parse::<u64>()?;
             }
         }
         Ok(())
@@ -80,12 +92,20 @@ impl Held {
 
 /// Expects everything that is there `now` to have been there `before`.
 fn expect_no_more(now: &Counts, before: &Counts) -> Result<()> {
-    let more: Vec<_> = now
-        .iter()
-        .map(|(function, now)| (function, now, before.get(function).unwrap_or(&0)))
-        .filter(|(_, now, before)| now > before)
-        .map(|(function, now, before)| format!("{} for {function}", now - before))
-        .collect();
+    let nothing = BTreeMap::new();
+    let mut more = vec![];
+    for (function, now) in now {
+        let before = before.get(function).unwrap_or(&nothing);
+        let total = |stacks: &BTreeMap<_, u64>| stacks.values().sum::<u64>();
+        if total(now) > total(before) {
+            let new = now
+                .iter()
+                .filter(|(stack, number)| before.get(*stack) < Some(number));
+            let new: Vec<_> = new.map(|(stack, _)| stack.as_str()).collect();
+            let number = total(now) - total(before);
+            more.push(format!("{number} for {function} ({})", new.join("; ")));
+        }
+    }
     ensure!(more.is_empty(), "left behind: {}", more.join(", "));
     Ok(())
 }
