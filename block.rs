@@ -49,11 +49,9 @@ fn split_mut<E: FromBytes + IntoBytes>(block: &mut [u8]) -> Option<(&mut Header,
 ///
 /// # Invariants
 ///
-/// Each block has room for `capacity` entries. Its `next` is the address of the block after it, and
-/// that of the last one is 0.
+/// Each block's `next` is the address of the block after it, and that of the last one is 0.
 pub(crate) struct BlockSet<E> {
     block_size: usize,
-    capacity: NonZeroUsize,
     blocks: KVVec<Preserved<[u8]>>,
     _entry: PhantomData<E>,
 }
@@ -62,15 +60,17 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
     /// Returns a set without blocks; when it has some, they will have `block_size` bytes, which
     /// have to be enough for an entry.
     pub(crate) fn new(block_size: usize) -> Self {
-        let capacity = NonZeroUsize::new(capacity::<E>(block_size));
-
         // INVARIANT: There are no blocks.
         Self {
             block_size,
-            capacity: capacity.unwrap_or(NonZeroUsize::MIN),
             blocks: KVVec::new(),
             _entry: PhantomData,
         }
+    }
+
+    /// How many entries a block has room for.
+    fn capacity(&self) -> NonZeroUsize {
+        NonZeroUsize::new(capacity::<E>(self.block_size)).unwrap_or(NonZeroUsize::MIN)
     }
 
     /// Makes room to note `count` blocks, so that so many need no memory but their own.
@@ -86,7 +86,7 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
     pub(crate) fn reserve(&mut self, count: usize) -> Result {
         let before = self.blocks.len();
 
-        while self.blocks.len() * self.capacity.get() < count {
+        while self.blocks.len() * self.capacity().get() < count {
             if let Err(err) = self.add_block() {
                 self.truncate(before);
                 return Err(err);
@@ -118,7 +118,7 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
 
     /// Gives back the blocks that `count` entries do not need.
     pub(crate) fn shrink(&mut self, count: usize) {
-        self.truncate(count.div_ceil(self.capacity.get()));
+        self.truncate(count.div_ceil(self.capacity().get()));
     }
 
     fn truncate(&mut self, len: usize) {
@@ -132,8 +132,9 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
     ///
     /// Returns `ENOSPC` if there is no room, which [`Self::reserve`] prevents.
     pub(crate) fn write(&mut self, index: usize, entry: E) -> Result {
-        let at = index % self.capacity;
-        let block = self.blocks.get_mut(index / self.capacity).ok_or(ENOSPC)?;
+        let capacity = self.capacity();
+        let at = index % capacity;
+        let block = self.blocks.get_mut(index / capacity).ok_or(ENOSPC)?;
         let (header, entries) = split_mut(block).ok_or(ENOSPC)?;
 
         *entries.get_mut(at).ok_or(ENOSPC)? = entry;
@@ -181,12 +182,7 @@ pub(crate) fn damaged<T>(
     found: Found,
     why: &'static str,
 ) -> Result<T, ReadError> {
-    Err(ReadError::Damaged(Damage {
-        record,
-        field,
-        found,
-        why,
-    }))
+    Err(ReadError::Damaged(Damage::new(record, field, found, why)))
 }
 
 impl From<Error> for ReadError {

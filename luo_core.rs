@@ -111,11 +111,10 @@ pub(crate) fn set_abi(name: &[u8]) {
 
 /// The format of what this kernel hands over.
 fn outgoing_format() -> &'static dyn Format {
-    let [default, ..] = FORMATS;
-
     FORMATS
-        .get(ABI.load(Relaxed))
-        .map_or(default, |format| *format)
+        .into_iter()
+        .nth(ABI.load(Relaxed))
+        .unwrap_or(format::DEFAULT)
 }
 
 /// The orchestrator.

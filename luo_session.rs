@@ -309,7 +309,7 @@ impl Session<Incoming> {
     }
 }
 
-/// The root blob, what stands in it, and what it points to from the beginning.
+/// The root blob, what stands in it without sessions, and what it points to from the beginning.
 struct Root {
     blob: Published<[u8]>,
     content: format::Root,
@@ -392,7 +392,7 @@ impl OutgoingTable {
         }
         self.in_order.sort_unstable_by_key(|session| session.state);
 
-        let mut written = self.in_order.iter().try_for_each(|session| {
+        let frozen_all = self.in_order.iter().try_for_each(|session| {
             let mut files = session.files.lock();
             let name = session.name.to_field();
             let file_set = files.freeze()?;
@@ -402,11 +402,16 @@ impl OutgoingTable {
             self.blocks
                 .write(frozen - 1, wire::Session { name, file_set })
         });
+        let written = frozen_all.and_then(|()| {
+            let sessions_pa = self.blocks.head();
+            let content = format::Root {
+                sessions_pa,
+                ..root.content
+            };
 
-        if written.is_ok() {
-            root.content.sessions_pa = self.blocks.head();
-            written = self.format.write(&mut root.blob, &root.content);
-        }
+            self.format.write(&mut root.blob, &content)
+        });
+
         if let Err(err) = written {
             self.in_order.truncate(frozen);
             while let Some(session) = self.in_order.pop() {

@@ -60,15 +60,16 @@ pub(crate) trait Format: Sync {
     fn write(&self, blob: &mut [u8], root: &Root) -> Result;
 }
 
+/// The format that is written unless another is asked for.
+pub(crate) const DEFAULT: &dyn Format = &LuoV5;
+
 /// All formats, the default one first.
-pub(crate) static FORMATS: [&dyn Format; 2] = [&LuoV5, &LuoFdt];
+pub(crate) static FORMATS: [&dyn Format; 2] = [DEFAULT, &LuoFdt];
 
 /// The format of which `blob` claims to be, or else the default one, which then says what is wrong.
 pub(crate) fn format_of(blob: &[u8]) -> &'static dyn Format {
-    let [default, ..] = FORMATS;
-
     FORMATS
         .into_iter()
         .find(|format| format.is_format_of(blob))
-        .unwrap_or(default)
+        .unwrap_or(DEFAULT)
 }

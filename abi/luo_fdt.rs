@@ -98,30 +98,26 @@ impl Content<'_> {
         let (record, number) = self.node.field();
 
         if !self.is_there {
-            return Err(damage("luo-fdt", record, Found::Nothing, "missing"));
+            return Err(Damage::new("luo-fdt", record, Found::Nothing, "missing"));
         }
 
-        let missing = |field| damage(record, field, Found::Nothing, "missing");
+        let missing = |field| Damage::new(record, field, Found::Nothing, "missing");
         let compatible = self.compatible.ok_or_else(|| missing("compatible"))?;
         let value = self.number.ok_or_else(|| missing(number))?;
 
         if compatible != self.node.compatible.to_bytes_with_nul() {
             let found = Found::version(compatible);
-            return Err(damage(record, "compatible", found, "not a known version"));
+            return Err(Damage::new(
+                record,
+                "compatible",
+                found,
+                "not a known version",
+            ));
         }
         value
             .try_into()
             .map(u64::from_ne_bytes)
-            .map_err(|_| damage(record, number, Found::Length(value.len()), "a number has 8"))
-    }
-}
-
-fn damage(record: &'static str, field: &'static str, found: Found, why: &'static str) -> Damage {
-    Damage {
-        record,
-        field,
-        found,
-        why,
+            .map_err(|_| Damage::new(record, number, Found::Length(value.len()), "a number has 8"))
     }
 }
 
@@ -162,7 +158,8 @@ impl Format for LuoFdt {
     }
 
     fn read(&self, blob: &[u8]) -> Result<Root, Damage> {
-        let malformed = |what| damage("luo-fdt", what, Found::Nothing, "not that of a device tree");
+        let malformed =
+            |what| Damage::new("luo-fdt", what, Found::Nothing, "not that of a device tree");
         let mut contents = NODES.each_ref().map(|node| Content {
             node,
             is_there: false,
@@ -182,7 +179,7 @@ impl Format for LuoFdt {
                         if content.is_there {
                             let why = "a second node of this name";
                             let field = content.node.record;
-                            return Err(damage("luo-fdt", field, Found::Nothing, why));
+                            return Err(Damage::new("luo-fdt", field, Found::Nothing, why));
                         }
                         content.is_there = true;
                     }
@@ -199,7 +196,7 @@ impl Format for LuoFdt {
 
                     if place.replace(value).is_some() {
                         let why = "a second property of this name";
-                        return Err(damage(record, field, Found::Nothing, why));
+                        return Err(Damage::new(record, field, Found::Nothing, why));
                     }
                 }
                 (Event::Property(..), None) => {}

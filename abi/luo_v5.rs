@@ -69,20 +69,12 @@ impl Format for LuoV5 {
 
     fn read(&self, blob: &[u8]) -> Result<format::Root, Damage> {
         let Ok((root, _)) = Root::read_from_prefix(blob) else {
-            return Err(Damage {
-                record: "LUO",
-                field: "blob-size",
-                found: Found::Number(blob.len() as u64),
-                why: "less than luo_ser",
-            });
+            let found = Found::Number(blob.len() as u64);
+            return Err(Damage::new("LUO", "blob-size", found, "less than luo_ser"));
         };
         if root.compatible != COMPATIBLE {
-            return Err(Damage {
-                record: "luo_ser",
-                field: "compatible",
-                found: Found::version(&root.compatible),
-                why: "not luo-v5",
-            });
+            let found = Found::version(&root.compatible);
+            return Err(Damage::new("luo_ser", "compatible", found, "not luo-v5"));
         }
 
         Ok(format::Root {

@@ -69,6 +69,23 @@ pub(crate) struct Damage {
     pub(crate) why: &'static str,
 }
 
+impl Damage {
+    /// `field` of `record` holds what was `found`, and `why` is the reason that it cannot.
+    pub(crate) const fn new(
+        record: &'static str,
+        field: &'static str,
+        found: Found,
+        why: &'static str,
+    ) -> Self {
+        Self {
+            record,
+            field,
+            found,
+            why,
+        }
+    }
+}
+
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.record, self.field)?;

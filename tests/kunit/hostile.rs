@@ -9,6 +9,7 @@
 //! business.
 
 use super::*;
+use crate::abi::format::Field;
 use crate::block::tests::Pages;
 use crate::luo_file::tests::Meaning as Files;
 use crate::luo_session::tests::logged;
@@ -41,9 +42,6 @@ const FLBS_ROOM: u64 = 63;
 
 const VERSION: u64 = u64::from_le_bytes(*b"luo-v5\0\0");
 const HANDLER: u64 = u64::from_le_bytes(*b"kunit\0\0\0");
-
-/// A record and a field of it.
-type Field = (&'static str, &'static str);
 
 const NEXT: Field = ("kho_block_header_ser", "next");
 const COUNT: Field = ("kho_block_header_ser", "count");
