@@ -14,9 +14,8 @@ tools=$(dirname "$0")
 out=$1
 guest=$2
 shift 2
-count='^([0-9]+) passed, ([0-9]+) failed$'
-passed=0
-failed=0
+# shellcheck source=tools/tally.sh
+. "$tools/tally.sh"
 kernels=()
 declare -A cell
 
@@ -35,18 +34,8 @@ for pair; do
 		--next-impl "${to##*-}" --next "$out/linux-$to" \
 		--kselftest "$out/kselftest" --out "$out/interop/$name" "${options[@]}" ||
 		status=$?
-	ok=0
-	bad=0
-	if [[ $(tail -n 1 "$log") =~ $count ]]; then
-		ok=${BASH_REMATCH[1]}
-		bad=${BASH_REMATCH[2]}
-	fi
-	if [ "$status" -ne 0 ]; then
-		grep -E '^ *not ok|^# log: ' "$log" || true
-		[ "$bad" -ne 0 ] || bad=1
-	fi
-	passed=$((passed + ok))
-	failed=$((failed + bad))
+	[ "$status" -eq 0 ] || grep -E '^ *not ok|^# log: ' "$log" || true
+	tally "$log" "$status"
 	if [ -z "$only" ]; then
 		kernels+=("$from" "$to")
 		cell[$from:$to]=$([ "$bad" -eq 0 ] && echo "$ok ok" || echo "$bad failed")

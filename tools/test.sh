@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Runs parts of the test suite, whatever becomes of the others, and adds up what
-# they report. A part that fails without saying how counts as one.
+# they report.
 #
 # usage: test.sh OUT "PART..." MAKE...
 
@@ -12,29 +12,18 @@ out=$1
 read -ra parts <<<"$2"
 shift 2
 make=("$@")
-passed=0
-failed=0
-count='^([0-9]+) passed, ([0-9]+) failed$'
+# shellcheck source=tools/tally.sh
+. "$(dirname "$0")/tally.sh"
 
 # part NAME COMMAND...
 part() {
-	local name=$1 log=$out/logs/test-$1.log status=0 ok=0 bad=0
+	local name=$1 log=$out/logs/test-$1.log status=0
 	shift
 	echo "# $name"
 	mkdir -p "$out/logs"
 	"$@" 2>&1 | tee "$log" | sed -E "s/$count/# &/" || status=$?
 
-	if [[ $(grep -E "$count" "$log" | tail -n 1) =~ $count ]]; then
-		ok=${BASH_REMATCH[1]}
-		bad=${BASH_REMATCH[2]}
-	elif ((status == 0)); then
-		ok=1
-	fi
-	if ((status != 0 && bad == 0)); then
-		bad=1
-	fi
-	passed=$((passed + ok))
-	failed=$((failed + bad))
+	tally "$log" "$status"
 }
 
 for name in "${parts[@]}"; do

@@ -6,9 +6,11 @@
 //! The records are those of `Documentation/abi.rst`. What is refused there is refused here, by the
 //! name of the record and the field; anything else is another valid value, and taken as such.
 
+use crate::preserved;
 use anyhow::{Context, Result};
+use luo_guest::DAMAGED;
 use nix::errno::Errno::{self, ENODATA, ENOENT};
-use std::{collections::BTreeMap, fs, ops::RangeInclusive};
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 /// How many entries a block has, and how large they are.
 const SESSIONS: usize = 51;
@@ -297,7 +299,7 @@ struct Table(Vec<Damage>);
 impl Table {
     fn add(&mut self, name: impl Into<String>, wrong: &[Wrong], due: Due) -> &mut Damage {
         self.0.push(Damage {
-            name: format!("damaged-{}", name.into()),
+            name: format!("{DAMAGED}{}", name.into()),
             wrong: wrong.to_vec(),
             due,
             params: "",
@@ -386,7 +388,7 @@ pub fn all() -> Vec<Damage> {
     switched_off(&mut table);
 
     for damage in &mut table.0 {
-        let name = damage.name.trim_start_matches("damaged-");
+        let name = damage.name.trim_start_matches(DAMAGED);
         damage.telling = TELLING.contains(&name);
     }
     table.0
@@ -799,11 +801,9 @@ fn switched_off(table: &mut Table) {
 
 /// Where KHO says that the root record is; known in a kernel that did not come with a kexec.
 pub fn root_record_address() -> Result<u64> {
-    const FDT: &str = "/sys/kernel/debug/kho/out/fdt";
-    let fdt = fs::read(FDT).context(FDT)?;
+    let fdt = preserved::tree()?;
     // A node called LUO, and two properties of 8 bytes each, behind 12 of their own: the address,
-    // and the size. debugfs shows the device tree in its first size, without their names, which
-    // come last.
+    // and the size.
     let node = b"\0\0\0\x01LUO\0";
     let at = fdt.windows(node.len()).position(|it| it == node);
     let values = at.and_then(|at| fdt.get(at + node.len()..)).into_iter();
@@ -811,5 +811,5 @@ pub fn root_record_address() -> Result<u64> {
         .flat_map(|properties| properties.chunks_exact(20).take(2))
         .filter_map(|property| Some(u64::from_ne_bytes(*property.last_chunk()?)))
         .find(|value| value % 4096 == 0)
-        .with_context(|| format!("{FDT} has no LUO"))
+        .context("KHO preserves no LUO")
 }

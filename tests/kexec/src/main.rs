@@ -19,6 +19,7 @@ mod driver;
 mod file;
 mod groups;
 mod held;
+mod numbered;
 mod preserved;
 mod process;
 

@@ -25,13 +25,17 @@ pub fn blocks() -> Result<Option<u64>> {
     if Path::new(PREVIOUS).exists() || !Path::new(KHO).exists() {
         return Ok(None);
     }
-    let fdt = fs::read(FDT).context(FDT)?;
-    let root = root(&fdt).with_context(|| format!("{FDT} names no tree"))?;
+    let root = root(&tree()?).with_context(|| format!("{FDT} names no tree"))?;
     Memory::open()?.keys(root, TABLES).map(Some)
 }
 
-/// Where the tree begins: the first number of 8 bytes among the device tree's properties. It has a
-/// name, but debugfs shows the device tree in its first size only, and names come last.
+/// The device tree that the next kernel gets. debugfs shows it in its first size only: without the
+/// names of properties, which come last.
+pub fn tree() -> Result<Vec<u8>> {
+    fs::read(FDT).context(FDT)
+}
+
+/// Where the radix tree begins: the first number of 8 bytes among the device tree's properties.
 fn root(fdt: &[u8]) -> Option<u64> {
     let structure = u32::from_be_bytes(*fdt.get(8..)?.first_chunk()?);
     let structure = fdt.get(structure as usize..)?;

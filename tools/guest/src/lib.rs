@@ -21,6 +21,11 @@ pub const DIFFERENCE: &str = "luo-difference: ";
 /// Tag of a line, in a program's output, that says how something came out.
 pub const OUTCOME: &str = "# outcome: ";
 
+/// How the name of a test begins that damages what is handed over.
+pub const DAMAGED: &str = "damaged-";
+/// What the LUO in Rust logs of a hand-over that it refuses.
+pub const REFUSED: &str = "refused what the previous kernel handed over";
+
 /// Where the guest finds the kernel for the next stage.
 pub const KERNEL: &str = "/boot/bzImage";
 /// Where it finds the one for odd stages, if that is another.

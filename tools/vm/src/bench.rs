@@ -6,6 +6,7 @@
 mod operation;
 mod plot;
 
+use crate::Both;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
@@ -24,7 +25,6 @@ use operation::Operation;
 use operation::OPERATIONS;
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -39,18 +39,8 @@ const SERIALIZED: &str = "kexec_core: Starting new kernel";
 /// `luo-vm bench`
 #[derive(Args)]
 pub struct Bench {
-    /// The build directory of the kernel with the LUO in C
-    #[arg(long, value_name = "DIR")]
-    c: PathBuf,
-    /// The build directory of the kernel with the LUO in Rust
-    #[arg(long, value_name = "DIR")]
-    rust: PathBuf,
-    /// The directory of the guest's programs
-    #[arg(long, value_name = "DIR")]
-    guest: PathBuf,
-    /// The directory for logs and results
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[command(flatten)]
+    both: Both,
     /// How many sessions, or files; may be repeated
     #[arg(short, value_delimiter = ',', default_values_t = [1, 100, 1_000, 10_000, 100_000])]
     numbers: Vec<u64>,
@@ -80,7 +70,7 @@ type Results = HashMap<(Luo, Load, u64), Measures>;
 impl Bench {
     /// Measures everything, prints the table and draws the plot; true if no machine failed.
     pub fn run(&self) -> Result<bool> {
-        fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
+        fs::create_dir_all(&self.both.out).with_context(|| self.both.out.display().to_string())?;
         let (results, mut passed) = self.measure()?;
         let operations: Vec<_> = OPERATIONS
             .iter()
@@ -89,8 +79,8 @@ impl Bench {
 
         let table = self.table(&operations, &results);
         print!("{table}");
-        fs::write(self.out.join("table.rst"), &table)?;
-        let path = self.out.join("cost.svg");
+        fs::write(self.both.out.join("table.rst"), &table)?;
+        let path = self.both.out.join("cost.svg");
         plot::draw(&path, &operations, |luo, operation| {
             let point = |&n| Some((n, self.cost(&results, luo, operation, n)?));
             self.numbers.iter().filter_map(point).collect()
@@ -197,27 +187,32 @@ impl Bench {
     /// Runs one machine.
     fn machine(&self, luo: Luo, load: Load, n: u64) -> Result<Measures> {
         let build = match luo {
-            Luo::C => &self.c,
-            Luo::Rust => &self.rust,
+            Luo::C => &self.both.c,
+            Luo::Rust => &self.both.rust,
         };
         let name = format!("{luo:?}-{load:?}-{n}").to_lowercase();
-        let log = self.out.join(&name).with_extension("log");
-        let run = Vm::new(build, &self.guest, &self.guest.join(PROGRAM), &log)
-            .stages(2)
-            .args(["-s", luo_guest::STAGE])
-            .args(load.args(n))
-            .memory(&load.memory(n))
-            // The test driver's handlers would be asked about each file, and the reboot would
-            // wait for the mouse.
-            .params([
-                "printk.time=1",
-                "initcall_blacklist=luo_test_init",
-                "i8042.noaux",
-                "i8042.nokbd",
-            ])
-            .accel(Accel::Icount)
-            .timeout(Duration::from_secs(self.timeout))
-            .run(|_| ())?;
+        let log = self.both.out.join(&name).with_extension("log");
+        let run = Vm::new(
+            build,
+            &self.both.guest,
+            &self.both.guest.join(PROGRAM),
+            &log,
+        )
+        .stages(2)
+        .args(["-s", luo_guest::STAGE])
+        .args(load.args(n))
+        .memory(&load.memory(n))
+        // The test driver's handlers would be asked about each file, and the reboot would
+        // wait for the mouse.
+        .params([
+            "printk.time=1",
+            "initcall_blacklist=luo_test_init",
+            "i8042.noaux",
+            "i8042.nokbd",
+        ])
+        .accel(Accel::Icount)
+        .timeout(Duration::from_secs(self.timeout))
+        .run(|_| ())?;
         measures(&run).with_context(|| format!("{name}, log: {}", log.display()))
     }
 

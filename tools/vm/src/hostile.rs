@@ -9,40 +9,29 @@ use crate::selftest::in_order;
 use crate::selftest::ours;
 use crate::selftest::Impl;
 use crate::selftest::Test;
+use crate::Both;
 use crate::Machine;
 use anyhow::Context;
 use anyhow::Result;
 use clap::Args;
+use luo_guest::DAMAGED;
 use luo_guest::OUTCOME;
+use luo_guest::REFUSED;
 use luo_vm::Accel;
 use luo_vm::End;
 use luo_vm::Line;
 use luo_vm::Run;
 use std::fs;
 use std::path::Path;
-use std::path::PathBuf;
 
 /// What the test driver says of each word that it damages.
-const DAMAGED: &str = "luo_test: damaged ";
-
-/// What the LUO in Rust says of a hand-over that it refuses.
-const REFUSED: &str = "luo: refused what the previous kernel handed over";
+const DONE: &str = "luo_test: damaged ";
 
 /// `luo-vm hostile`
 #[derive(Args)]
 pub struct Hostile {
-    /// The build directory of the kernel with the LUO in C
-    #[arg(long, value_name = "DIR")]
-    c: PathBuf,
-    /// The build directory of the kernel with the LUO in Rust
-    #[arg(long, value_name = "DIR")]
-    rust: PathBuf,
-    /// The directory of the guest's programs
-    #[arg(long, value_name = "DIR")]
-    guest: PathBuf,
-    /// The directory for logs and results
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[command(flatten)]
+    both: Both,
     /// Do only this damage; may be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
@@ -72,8 +61,9 @@ struct Row {
 impl Hostile {
     /// Does all damages, and prints a table; true if the LUO in Rust did what was due.
     pub fn run(&self) -> Result<bool> {
-        let machines = [("c", &self.c), ("rust", &self.rust)]
-            .map(|(out, kernel)| self.machine(&self.out.join(out), kernel));
+        let Both { c, rust, out, .. } = &self.both;
+        let machines =
+            [("c", c), ("rust", rust)].map(|(name, kernel)| self.machine(&out.join(name), kernel));
         for machine in &machines {
             fs::create_dir_all(&machine.out).with_context(|| machine.out.display().to_string())?;
         }
@@ -89,7 +79,7 @@ impl Hostile {
             |test| outcome(test, &machines),
             |number, test, outcome| {
                 let Outcome { c, rust, failure } = outcome.with_context(|| test.name.clone())?;
-                let name = test.name.trim_start_matches("damaged-");
+                let name = test.name.trim_start_matches(DAMAGED);
                 match failure {
                     None => println!("ok {number} {name} # C: {c}; Rust: {rust}"),
                     Some(failure) => {
@@ -113,7 +103,7 @@ impl Hostile {
             },
         )?;
 
-        let path = self.out.join("table.rst");
+        let path = out.join("table.rst");
         fs::write(&path, table(&rows)).with_context(|| path.display().to_string())?;
         println!("# table: {}", path.display());
         println!("{} passed, {failed} failed", tests.len() - failed);
@@ -124,7 +114,7 @@ impl Hostile {
         Machine {
             kernel: kernel.to_owned(),
             next: None,
-            guest: self.guest.clone(),
+            guest: self.both.guest.clone(),
             out: out.to_owned(),
             memory: "1G".to_owned(),
             param: Vec::new(),
@@ -143,11 +133,8 @@ fn outcome(test: &Test, [c, rust]: &[Machine; 2]) -> Result<Outcome> {
     let mut failures =
         cases.filter_map(|case| Some(format!("{}: {}", case.name, case.failure?.reason)));
     let undamaged = [&c, &rust].into_iter().find_map(|run| {
-        let done = run
-            .stage(1)
-            .iter()
-            .any(|line| line.text.starts_with(DAMAGED));
-        (test.name.starts_with("damaged-") && !done).then(|| "the damage was not done".to_owned())
+        let done = run.stage(1).iter().any(|line| line.text.starts_with(DONE));
+        (test.name.starts_with(DAMAGED) && !done).then(|| "the damage was not done".to_owned())
     });
     Ok(Outcome {
         failure: undamaged.or_else(|| failures.next()),
@@ -169,7 +156,7 @@ fn what(run: &Run, stages: u32) -> String {
             .collect();
         let refusal = lines
             .iter()
-            .find_map(|line| line.text.strip_prefix(REFUSED));
+            .find_map(|line| line.text.strip_prefix("luo: ")?.strip_prefix(REFUSED));
 
         if let Some((_, why)) = refusal.and_then(|text| text.split_once("): ")) {
             // Without what stands there, and why that cannot be.

@@ -71,6 +71,23 @@ struct Machine {
     trace: Option<String>,
 }
 
+/// What running on both LUOs needs.
+#[derive(Args)]
+struct Both {
+    /// The build directory of the kernel with the LUO in C
+    #[arg(long, value_name = "DIR")]
+    c: PathBuf,
+    /// The build directory of the kernel with the LUO in Rust
+    #[arg(long, value_name = "DIR")]
+    rust: PathBuf,
+    /// The directory of the guest's programs
+    #[arg(long, value_name = "DIR")]
+    guest: PathBuf,
+    /// The directory for logs and results
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
 impl Machine {
     fn log(&self, name: &str) -> PathBuf {
         self.out.join(name).with_extension("log")

@@ -12,6 +12,7 @@ use anyhow::Context;
 use anyhow::Result;
 use clap::Args;
 use clap::ValueEnum;
+use luo_guest::DAMAGED;
 use luo_vm::callbacks;
 use luo_vm::tap::Case;
 use luo_vm::tap::Tap;
@@ -44,8 +45,6 @@ const OURS: &str = "luo-kexec-tests";
 const LONG: &str = "chain-100";
 /// The test that loads the test driver as a module; only the LUO in Rust exports what that needs.
 const MODULE: &str = "module";
-/// What the names of the damages begin with that the C LUO does not survive.
-const DAMAGED: &str = "damaged-";
 /// Where that test finds the module.
 const MODULE_PATH: &str = "/lib/luo_test.ko";
 /// Keeps the driver that is built in out of the module's way.

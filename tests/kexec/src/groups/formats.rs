@@ -7,18 +7,11 @@
 //! writes `luo-fdt`, and from that one to another of its kind. Whoever runs this chooses what they
 //! write by `liveupdate.abi=`; only the Rust LUO has the choice.
 
-use crate::{
-    file::{content, memfd},
-    process::live_update_number,
-    Group, World,
-};
+use crate::{numbered, process::live_update_number, Group, World};
 use anyhow::{Context, Result};
-use liveupdate::{Device, Session};
+use liveupdate::Device;
 use nix::errno::Errno::ENOENT;
-use std::{
-    fs::{self, File},
-    os::fd::AsFd,
-};
+use std::{fs, os::fd::AsFd};
 
 /// The group of hand-overs of that many sessions.
 pub const fn group<const SESSIONS: usize>(name: &'static str) -> Group {
@@ -42,20 +35,8 @@ pub const fn group<const SESSIONS: usize>(name: &'static str) -> Group {
     }
 }
 
-/// The files of the first sessions; the others have one each.
+/// How many files the first sessions have.
 const FILES: [u64; 6] = [500, 128, 127, 126, 1, 0];
-
-fn files_of(session: usize) -> u64 {
-    FILES.get(session).copied().unwrap_or(1)
-}
-
-fn name(session: usize) -> Vec<u8> {
-    session.to_string().into_bytes()
-}
-
-fn text(session: usize, token: u64) -> Vec<u8> {
-    format!("{session}/{token}").into_bytes()
-}
 
 /// Expects what this kernel is going to hand over to begin like that.
 fn expect_blob(start: &[u8], size: usize) -> Result<()> {
@@ -76,28 +57,7 @@ fn writes_v5(_: &mut World) -> Result<()> {
 
 fn preserve<const SESSIONS: usize>(world: &mut World) -> Result<()> {
     same!(live_update_number()?, None);
-    let device = Device::open()?;
-    for number in 0..SESSIONS {
-        let session = done!(device.create_session(&name(number)), number);
-        for token in 0..files_of(number) {
-            let file = memfd(&text(number, token))?;
-            done!(session.preserve_fd(file.as_fd(), token), number, token);
-        }
-        world.keep(session);
-    }
-    Ok(())
-}
-
-/// Takes over a session of the previous kernel, and all of its files, which `each` is given.
-fn take_over(device: &Device, number: usize, mut each: impl FnMut(File)) -> Result<Session> {
-    let session = done!(device.retrieve_session(&name(number)), number);
-    for token in 0..files_of(number) {
-        let file = File::from(done!(session.retrieve_fd(token), number, token));
-        same!(content(&file)?, text(number, token), number, token);
-        each(file);
-    }
-    refused!(session.retrieve_fd(files_of(number)), ENOENT, number);
-    Ok(session)
+    numbered::hand_over(world, SESSIONS, &FILES)
 }
 
 /// Takes over what there is, and hands it over once more.
@@ -106,26 +66,19 @@ fn pass_on<const SESSIONS: usize, const UPDATES: u64>(world: &mut World) -> Resu
     let device = Device::open()?;
     for number in 0..SESSIONS {
         let mut files = vec![];
-        let incoming = take_over(&device, number, |file| files.push(file))?;
+        let incoming = numbered::take_over(&device, number, &FILES, |file| files.push(file))?;
         done!(incoming.finish(), number);
-        let outgoing = done!(device.create_session(&name(number)), number);
+        let outgoing = done!(device.create_session(&numbered::name(number)), number);
         for (token, file) in (0..).zip(&files) {
             done!(outgoing.preserve_fd(file.as_fd(), token), number, token);
         }
         world.keep(outgoing);
     }
-    refused!(device.retrieve_session(&name(SESSIONS)), ENOENT);
+    refused!(device.retrieve_session(&numbered::name(SESSIONS)), ENOENT);
     Ok(())
 }
 
 fn finish<const SESSIONS: usize>(_: &mut World) -> Result<()> {
     same!(live_update_number()?, Some(3));
-    let device = Device::open()?;
-    for number in (0..SESSIONS).rev() {
-        // One at a time: a descriptor table that has grown looks like something left behind.
-        let session = take_over(&device, number, drop)?;
-        done!(session.finish(), number);
-    }
-    refused!(device.retrieve_session(&name(SESSIONS)), ENOENT);
-    Ok(())
+    numbered::finish(SESSIONS, &FILES)
 }

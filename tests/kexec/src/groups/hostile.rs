@@ -13,7 +13,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use liveupdate::Device;
-use luo_guest::OUTCOME;
+use luo_guest::{OUTCOME, REFUSED};
 use nix::errno::Errno::{EEXIST, EIO, ENOENT};
 use std::{fs::File, os::fd::AsFd};
 
@@ -25,8 +25,6 @@ pub const GROUP: Group = Group {
         &[("kernel-after", kernel_after)],
     ],
 };
-
-const REFUSED: &str = "refused what the previous kernel handed over";
 
 fn hand_over(world: &mut World) -> Result<()> {
     let device = Device::open()?;
