@@ -45,6 +45,51 @@ fn split_mut<E: FromBytes + IntoBytes>(block: &mut [u8]) -> Option<(&mut Header,
     Some((header, entries))
 }
 
+/// Blocks in a row. The first one, which is all that most sets need, takes no memory but its own.
+///
+/// # Invariants
+///
+/// There are no others unless there is a first one.
+struct Row {
+    first: Option<Preserved<[u8]>>,
+    others: KVVec<Preserved<[u8]>>,
+}
+
+impl Row {
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.others.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Preserved<[u8]>> {
+        Iterator::chain(self.first.iter(), &self.others)
+    }
+
+    fn get_mut(&mut self, at: usize) -> Option<&mut [u8]> {
+        let block = match at.checked_sub(1) {
+            None => self.first.as_mut(),
+            Some(at) => self.others.get_mut(at),
+        };
+
+        block.map(|block| &mut **block)
+    }
+
+    fn push(&mut self, block: Preserved<[u8]>) -> Result {
+        match self.first {
+            None => self.first = Some(block),
+            Some(_) => self.others.push(block, GFP_KERNEL)?,
+        }
+
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.others.truncate(len.saturating_sub(1));
+        if len == 0 {
+            self.first = None;
+        }
+    }
+}
+
 /// Blocks to write into, of entries of type `E`.
 ///
 /// # Invariants
@@ -52,7 +97,7 @@ fn split_mut<E: FromBytes + IntoBytes>(block: &mut [u8]) -> Option<(&mut Header,
 /// Each block's `next` is the address of the block after it, and that of the last one is 0.
 pub(crate) struct BlockSet<E> {
     block_size: usize,
-    blocks: KVVec<Preserved<[u8]>>,
+    blocks: Row,
     _entry: PhantomData<E>,
 }
 
@@ -63,7 +108,10 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
         // INVARIANT: There are no blocks.
         Self {
             block_size,
-            blocks: KVVec::new(),
+            blocks: Row {
+                first: None,
+                others: KVVec::new(),
+            },
             _entry: PhantomData,
         }
     }
@@ -77,7 +125,7 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
     ///
     /// Returns `ENOMEM`. May sleep.
     pub(crate) fn expect_blocks(&mut self, count: usize) -> Result {
-        Ok(self.blocks.reserve(count, GFP_KERNEL)?)
+        Ok(self.blocks.others.reserve(count, GFP_KERNEL)?)
     }
 
     /// Takes as many blocks as it needs to write `count` entries.
@@ -101,7 +149,7 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
         let phys = block.phys();
         let last = self.blocks.len();
 
-        self.blocks.push(block, GFP_KERNEL)?;
+        self.blocks.push(block)?;
         self.link(last, phys);
 
         Ok(())
@@ -145,7 +193,9 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
 
     /// Unwrites all entries.
     pub(crate) fn clear(&mut self) {
-        for block in &mut self.blocks {
+        let Row { first, others } = &mut self.blocks;
+
+        for block in Iterator::chain(first.iter_mut(), others) {
             if let Some((header, entries)) = split_mut::<E>(block) {
                 header.count = 0;
                 entries.zero();
@@ -155,7 +205,7 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
 
     /// The physical address of the first block, 0 if there is none.
     pub(crate) fn head(&self) -> u64 {
-        self.blocks.first().map_or(0, Preserved::phys)
+        self.blocks.iter().next().map_or(0, Preserved::phys)
     }
 
     /// Whether the chain is longer than a C kernel is willing to read.

@@ -223,7 +223,7 @@ mod suite {
                     set.reserve(to)?;
 
                     let mut link = set.head();
-                    for block in &set.blocks {
+                    for block in set.blocks.iter() {
                         assert_eq!(block.phys(), link);
                         link = u64::from_ne_bytes(*block.first_chunk().ok_or(EINVAL)?);
                     }
@@ -241,7 +241,8 @@ mod suite {
             let order = Some(size.order());
 
             set.reserve(3 * size.files)?;
-            let phys = [0, 1, 2].map(|block: usize| set.blocks[block].phys());
+            let phys: [u64; 3] =
+                core::array::from_fn(|at| set.blocks.iter().nth(at).map_or(0, Preserved::phys));
             assert!(phys.iter().all(|&phys| preserved_order(phys) == order));
 
             set.shrink(size.files + 1);
@@ -315,7 +316,7 @@ mod suite {
 
                 set.clear();
                 assert_eq!(set.blocks.len(), count.div_ceil(size.files));
-                for block in &set.blocks {
+                for block in set.blocks.iter() {
                     assert!(block.iter().skip(8).all(|&byte| byte == 0));
                 }
                 write(&mut set, count)?;
