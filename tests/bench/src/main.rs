@@ -8,6 +8,7 @@
 //! divided by, and compared with, is decided there.
 
 mod count;
+mod threads;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -34,10 +35,10 @@ const ROUNDS: usize = 16;
 
 #[derive(Parser)]
 struct Arguments {
-    /// 1 preserves and reboots into the next kernel, 2 retrieves
-    #[arg(short, value_parser = clap::value_parser!(u8).range(1..=2))]
+    /// 1 preserves and reboots into the next kernel, 2 retrieves; 0 preserves from several threads
+    #[arg(short, value_parser = clap::value_parser!(u8).range(0..=2))]
     stage: u8,
-    /// How many sessions
+    /// How many sessions, or threads
     #[arg(long)]
     sessions: usize,
     /// How many files in each
@@ -51,6 +52,7 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     match arguments.stage {
+        0 => threads::measure(arguments.sessions, arguments.files, arguments.bytes),
         1 => hand_over(&arguments).map(|never| match never {}),
         _ => take_over(&arguments),
     }

@@ -33,6 +33,9 @@ const PROGRAM: &str = "luo-bench";
 /// The slope of a cost is what it is at some N, divided by what it is at this one.
 const FEW: u64 = 100;
 
+/// With how many threads at once preserving is measured.
+const THREADS: usize = 2;
+
 /// What the kernel says once LUO has written everything down.
 const SERIALIZED: &str = "kexec_core: Starting new kernel";
 
@@ -77,7 +80,13 @@ impl Bench {
             .filter(|operation| self.load.is_empty() || self.load.contains(&operation.load))
             .collect();
 
-        let table = self.table(&operations, &results);
+        // By the wall clock, so only now that nothing else is running.
+        let threads = match self.load[..] {
+            [] => Some([self.threads(Luo::C)?, self.threads(Luo::Rust)?]),
+            _ => None,
+        };
+
+        let table = self.table(&operations, &results, threads.as_ref());
         print!("{table}");
         fs::write(self.both.out.join("table.rst"), &table)?;
         let path = self.both.out.join("cost.svg");
@@ -186,34 +195,52 @@ impl Bench {
 
     /// Runs one machine.
     fn machine(&self, luo: Luo, load: Load, n: u64) -> Result<Measures> {
-        let build = match luo {
-            Luo::C => &self.both.c,
-            Luo::Rust => &self.both.rust,
+        let name = format!("{load:?}-{n}").to_lowercase();
+        let (vm, log) = self.vm(luo, &name);
+        let run = vm
+            .stages(2)
+            .args(["-s", luo_guest::STAGE])
+            .args(load.args(n))
+            .memory(&load.memory(n))
+            .accel(Accel::Icount)
+            .run(|_| ())?;
+        measures(&run).context(log)
+    }
+
+    /// Runs a machine with several processors.
+    fn threads(&self, luo: Luo) -> Result<Measures> {
+        let (vm, log) = self.vm(luo, "threads");
+        let run = vm
+            .args(["-s", "0", "--files=63", &format!("--sessions={THREADS}")])
+            .cpus(THREADS as u32)
+            .run(|_| ())?;
+        reported(&run).context(log)
+    }
+
+    /// A machine of that name, and where to look if it fails.
+    fn vm(&self, luo: Luo, name: &str) -> (Vm, String) {
+        let Both {
+            c,
+            rust,
+            guest,
+            out,
+        } = &self.both;
+        let (build, name) = match luo {
+            Luo::C => (c, format!("c-{name}")),
+            Luo::Rust => (rust, format!("rust-{name}")),
         };
-        let name = format!("{luo:?}-{load:?}-{n}").to_lowercase();
-        let log = self.both.out.join(&name).with_extension("log");
-        let run = Vm::new(
-            build,
-            &self.both.guest,
-            &self.both.guest.join(PROGRAM),
-            &log,
-        )
-        .stages(2)
-        .args(["-s", luo_guest::STAGE])
-        .args(load.args(n))
-        .memory(&load.memory(n))
-        // The test driver's handlers would be asked about each file, and the reboot would
-        // wait for the mouse.
-        .params([
-            "printk.time=1",
-            "initcall_blacklist=luo_test_init",
-            "i8042.noaux",
-            "i8042.nokbd",
-        ])
-        .accel(Accel::Icount)
-        .timeout(Duration::from_secs(self.timeout))
-        .run(|_| ())?;
-        measures(&run).with_context(|| format!("{name}, log: {}", log.display()))
+        let log = out.join(&name).with_extension("log");
+        let vm = Vm::new(build, guest, &guest.join(PROGRAM), &log)
+            // The test driver's handlers would be asked about each file, and the reboot would
+            // wait for the mouse.
+            .params([
+                "printk.time=1",
+                "initcall_blacklist=luo_test_init",
+                "i8042.noaux",
+                "i8042.nokbd",
+            ])
+            .timeout(Duration::from_secs(self.timeout));
+        (vm, format!("{name}, log: {}", log.display()))
     }
 
     fn cost(&self, results: &Results, luo: Luo, operation: &Operation, n: u64) -> Option<f64> {
@@ -222,7 +249,12 @@ impl Bench {
     }
 
     /// A table in reStructuredText, as the documentation has it.
-    fn table(&self, operations: &[&Operation], results: &Results) -> String {
+    fn table(
+        &self,
+        operations: &[&Operation],
+        results: &Results,
+        threads: Option<&[Measures; 2]>,
+    ) -> String {
         const WIDTHS: [usize; 7] = [49, 9, 13, 13, 6, 6, 8];
         const HEAD: [&str; 7] = ["Operation", "N", "C", "Rust", "Rust/C", "Slope", "Floor"];
         let row = |cells: [String; 7]| {
@@ -258,6 +290,23 @@ impl Bench {
                 ]));
             }
         }
+        for count in 1..=threads.map_or(0, |_| THREADS) {
+            let time = |count| {
+                let name = format!("threads.{count}");
+                threads.map(|both| both.each_ref().map(|it| it.get(&name)))
+            };
+            let [c, rust] = time(count).unwrap_or_default();
+            let [_, alone] = time(1).unwrap_or_default();
+            lines.push(row([
+                "preserve 0 bytes by N threads, ns of wall time".to_owned(),
+                count.to_string(),
+                figure(c),
+                figure(rust),
+                ratio(rust, c),
+                ratio(rust, alone),
+                figure(None),
+            ]));
+        }
         lines.push(rule);
         lines.join("\n") + "\n"
     }
@@ -270,14 +319,13 @@ fn figure(value: Option<f64>) -> String {
 }
 
 fn ratio(one: Option<f64>, other: Option<f64>) -> String {
-    let ratio = one
-        .zip(other)
-        .map(|(one, other)| format!("{:.2}", one / other));
-    ratio.unwrap_or("-".to_owned())
+    let ratio = one.zip(other).map(|(one, other)| one / other);
+    let ratio = ratio.filter(|ratio| ratio.is_finite());
+    ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"))
 }
 
 /// What a machine reported, if all went well.
-fn measures(run: &Run) -> Result<Measures> {
+fn reported(run: &Run) -> Result<Measures> {
     for stage in 1..=run.stages {
         if let Some(status) = run.status(stage).filter(|&status| status != 0) {
             let last = run.stage(stage).iter().filter_map(Line::output).next_back();
@@ -299,6 +347,12 @@ fn measures(run: &Run) -> Result<Measures> {
             }
         }
     }
+    Ok(measures)
+}
+
+/// The same, and how long the way to the next kernel took.
+fn measures(run: &Run) -> Result<Measures> {
+    let mut measures = reported(run)?;
     let said = |wanted: &dyn Fn(&Line) -> bool| {
         let line = run.stage(1).iter().find(|line| wanted(line));
         line.and_then(|line| line.said)

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Measures how long threads take that preserve into sessions of their own at the same time: by
+//! the clock on the wall, and in a machine that has a processor for each of them.
+
+use crate::count::measured;
+use crate::memfd;
+use crate::session_name;
+use anyhow::Context;
+use anyhow::Result;
+use liveupdate::Device;
+use liveupdate::Session;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+/// How often everything is done; the fastest time counts, which nobody has disturbed.
+const ROUNDS: usize = 16;
+
+/// How many sessions each thread has.
+const SESSIONS: usize = 32;
+
+/// Tells the host how many nanoseconds each preserve takes, by one thread, by two, and so on up to
+/// `threads`, with `files` files of `bytes` bytes a session.
+pub fn measure(threads: usize, files: usize, bytes: usize) -> Result<()> {
+    let device = Device::open().context("/dev/liveupdate")?;
+    for count in 1..=threads {
+        let rounds = (0..ROUNDS).map(|_| round(&device, count, files, bytes));
+        let times = rounds.collect::<Result<Vec<_>>>()?;
+        let fastest = times.into_iter().min().unwrap_or_default();
+        let calls = count * SESSIONS * files;
+        measured(
+            format!("threads.{count}"),
+            fastest.as_nanos() as f64 / calls as f64,
+        )?;
+    }
+    Ok(())
+}
+
+/// From when the first thread begins until the last one is ready.
+fn round(device: &Device, threads: usize, files: usize, bytes: usize) -> Result<Duration> {
+    let all_ready = Barrier::new(threads);
+    let work = |thread| -> Result<_> {
+        let sessions = (0..SESSIONS).map(|number| -> Result<_> {
+            let session = device.create_session(&session_name(thread * SESSIONS + number))?;
+            let files = (0..files).map(|_| memfd(bytes));
+            Ok((session, files.collect::<Result<_>>()?))
+        });
+        let sessions: Result<Vec<(Session, Vec<File>)>> = sessions.collect();
+        all_ready.wait();
+        let start = Instant::now();
+        for (session, files) in &sessions? {
+            for (token, file) in (0..).zip(files) {
+                session.preserve_fd(file.as_fd(), token)?;
+            }
+        }
+        Ok((start, Instant::now()))
+    };
+    let times = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads)
+            .map(|thread| scope.spawn(move || work(thread)))
+            .collect();
+        let ended = threads.into_iter().map(|thread| thread.join());
+        ended
+            .map(|result| result.expect("no panic"))
+            .collect::<Result<Vec<_>>>()
+    })?;
+    let start = times.iter().map(|time| time.0).min();
+    let end = times.iter().map(|time| time.1).max();
+    Ok(end
+        .zip(start)
+        .map(|(end, start)| end - start)
+        .unwrap_or_default())
+}
