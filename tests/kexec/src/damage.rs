@@ -10,7 +10,7 @@ use crate::preserved;
 use anyhow::{Context, Result};
 use luo_guest::DAMAGED;
 use nix::errno::Errno::{self, ENODATA, ENOENT};
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::{cmp::Reverse, collections::BTreeMap, ops::RangeInclusive};
 
 /// How many entries a block has, and how large they are.
 const SESSIONS: usize = 51;
@@ -90,6 +90,18 @@ enum Wrong {
     Word(Place, Value),
     /// KHO's entry leads here, and says that the record has so many bytes.
     Entry(Value, u64),
+}
+
+impl Wrong {
+    /// In which order the pages are that lead to what is wrong.
+    fn depth(self) -> (usize, usize) {
+        match self {
+            Self::Word(Place(Page::Files(_, block), _), _) => (2, block),
+            Self::Word(Place(Page::Sessions(block), _), _) => (1, block),
+            Self::Word(Place(Page::Flbs, _), _) => (1, 0),
+            Self::Word(Place(Page::Root, _), _) | Self::Entry(..) => (0, 0),
+        }
+    }
 }
 
 /// The steps of the test driver.
@@ -178,6 +190,8 @@ pub enum Due {
     Refused(&'static str),
     /// It is taken for what it says.
     Taken(fn(&mut HandOver)),
+    /// One or the other.
+    Either,
     /// Live update is off there. The log says what early init refuses all the same.
     Off(Option<&'static str>),
 }
@@ -386,6 +400,7 @@ pub fn all() -> Vec<Damage> {
     files(&mut table);
     flbs(&mut table);
     switched_off(&mut table);
+    flips(&mut table);
 
     for damage in &mut table.0 {
         let name = damage.name.trim_start_matches(DAMAGED);
@@ -745,6 +760,44 @@ fn flbs(table: &mut Table) {
     let due = Due::Taken(|it| it.flbs[1] = Ok(2));
     let place = flb_word(1, flb::DATA);
     table.word("flb-data-another", place, Value::Plus(1), due);
+}
+
+/// Random bits of up to three random words, and what the carry makes of them. Data is left out, as
+/// drivers may think of theirs what they like.
+fn flips(table: &mut Table) {
+    const { assert!(file::DATA == flb::DATA && FILE_SIZE == FLB_SIZE) };
+    let words: Vec<_> = (0..FILE_SIZE)
+        .step_by(8)
+        .filter(|&word| word != file::DATA)
+        .collect();
+
+    for seed in 1..=32 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut word = || {
+            let any_of = [
+                Place(Page::Root, 8 * random.usize(..root::SIZE as usize / 8)),
+                Place(Page::Sessions(random.usize(..3)), 8 * random.usize(..2)),
+                Place(Page::Files(0, random.usize(..3)), 8 * random.usize(..2)),
+                Place(Page::Flbs, 8 * random.usize(..2)),
+                session_word(
+                    random.usize(..=LAST_SESSION),
+                    8 * random.usize(..SESSION_SIZE / 8),
+                ),
+                file_word(
+                    0,
+                    random.usize(..=LAST_FILE),
+                    words[random.usize(..words.len())],
+                ),
+                flb_word(random.usize(..3), words[random.usize(..words.len())]),
+            ];
+            let place = any_of[random.usize(..any_of.len())];
+            Wrong::Word(place, Value::Plus(1 << random.u32(..64)))
+        };
+        let mut wrong: Vec<_> = (0..=seed % 3).map(|_| word()).collect();
+        // The way to each of them is still as it was.
+        wrong.sort_by_key(|wrong| Reverse(wrong.depth()));
+        table.add(format!("flips-{seed}"), &wrong, Due::Either);
+    }
 }
 
 /// The same, and nothing wrong at all, into a kernel without live update.

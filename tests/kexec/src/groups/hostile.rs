@@ -74,6 +74,23 @@ fn take(device: &Device, due: &HandOver) -> Result<()> {
     Ok(())
 }
 
+/// Retrieves and finishes what is there of what was handed over, if anything.
+fn take_some(device: &Device) -> Result<()> {
+    for (name, files) in HandOver::sound().sessions {
+        match device.retrieve_session(&name) {
+            Ok(session) => {
+                for token in files.into_keys() {
+                    // Its data may be damaged, which is its handler's business.
+                    drop(session.retrieve_fd(token));
+                }
+                done!(session.finish());
+            }
+            refusal => refused!(refusal, ENOENT),
+        }
+    }
+    Ok(())
+}
+
 fn next_kernel(world: &mut World) -> Result<()> {
     let damage = world.damage.as_ref().context("no damage")?;
     let mut due = HandOver::sound();
@@ -84,7 +101,7 @@ fn next_kernel(world: &mut World) -> Result<()> {
     println!("{OUTCOME}open {:?}", check::outcome(&device));
 
     // What C does is only told.
-    if let (Luo::C, Due::Refused(_) | Due::Taken(_)) = (world.luo, damage.due) {
+    if let (Luo::C, Due::Refused(_) | Due::Taken(_) | Due::Either) = (world.luo, damage.due) {
         if let Ok(device) = device {
             println!("{OUTCOME}take {:?}", take(&device, &due));
         }
@@ -102,6 +119,17 @@ fn next_kernel(world: &mut World) -> Result<()> {
             take(&done!(device), &due)?;
             None
         }
+        Due::Either => match device {
+            Ok(device) => {
+                take_some(&device)?;
+                None
+            }
+            refusal => {
+                refused!(refusal, EIO);
+                refused!(Device::open(), EIO);
+                Some("")
+            }
+        },
         Due::Off(reason) => {
             refused!(device, ENOENT);
             reason
