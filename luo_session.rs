@@ -66,6 +66,7 @@ use kernel::rbtree::RBTreeNodeReservation;
 use kernel::str::BStr;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use kernel::sync::Mutex;
@@ -118,9 +119,6 @@ impl Name {
         until_nul(IntoBytes::as_bytes(self)).unwrap_or_default()
     }
 }
-
-/// Sessions, found by name.
-type ByName<D> = RBTree<Name, Arc<Session<D>>>;
 
 /// What differs between sessions of this and of the previous kernel.
 pub(crate) trait Direction: Sized + 'static {
@@ -208,8 +206,8 @@ impl<D: Direction> Session<D> {
 
 impl Direction for Outgoing {
     type Files = OutgoingFiles;
-    /// Where it stands in the order of creation.
-    type State = u64;
+    /// Its place in [`InOrder`].
+    type State = Atomic<usize>;
 
     #[inline]
     fn ioctl(session: &Session<Self>, cmd: u32, arg: &Argument) -> Result {
@@ -316,19 +314,79 @@ struct Root {
     flbs: Preserved<wire::FlbPage>,
 }
 
+/// Sessions in the order of their creation.
+///
+/// Who removes one leaves a gap. Gaps are closed when they take half of the room and more is needed,
+/// so that neither creating nor removing a session has to go through all of them.
+///
+/// # Invariants
+///
+/// There are `count` sessions, each at the place that it knows.
+struct InOrder {
+    places: KVVec<Option<Arc<Session<Outgoing>>>>,
+    count: usize,
+}
+
+impl InOrder {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Makes room for some more. Returns `ENOMEM`.
+    fn reserve(&mut self, additional: usize) -> Result {
+        if self.places.len() == self.places.capacity() && self.count <= self.places.len() / 2 {
+            self.close_gaps();
+        }
+
+        Ok(self.places.reserve(additional, GFP_KERNEL)?)
+    }
+
+    fn push(&mut self, session: Arc<Session<Outgoing>>) -> Result {
+        session.state.store(self.places.len(), Relaxed);
+        self.places.push(Some(session), GFP_KERNEL)?;
+        self.count += 1;
+
+        Ok(())
+    }
+
+    fn remove(&mut self, session: &Session<Outgoing>) {
+        let place = self.places.get_mut(session.state.load(Relaxed));
+
+        if place.and_then(Option::take).is_some() {
+            self.count -= 1;
+        }
+        while let Some(None) = self.places.last() {
+            self.places.pop();
+        }
+    }
+
+    fn close_gaps(&mut self) {
+        let mut place = 0;
+
+        self.places.retain(|session| {
+            session.as_ref().is_some_and(|session| {
+                session.state.store(place, Relaxed);
+                place += 1;
+                true
+            })
+        });
+    }
+
+    /// The sessions at the first `places` places.
+    fn first(&self, places: usize) -> impl DoubleEndedIterator<Item = &Arc<Session<Outgoing>>> {
+        self.places.iter().take(places).flatten()
+    }
+}
+
 /// The sessions of this kernel.
 ///
 /// # Invariants
 ///
-/// There are `count` of them, and `blocks` has room for them and no block to spare. `in_order` has
-/// room for them as well.
+/// `names` are those of the sessions, and `blocks` has room for them and no block to spare.
 struct OutgoingTable {
     format: &'static dyn Format,
-    by_name: ByName<Outgoing>,
-    count: usize,
-    created: u64,
-    /// While they are serialized, the sessions in the order of their creation; empty otherwise.
-    in_order: KVVec<Arc<Session<Outgoing>>>,
+    names: RBTree<Name, ()>,
+    in_order: InOrder,
     blocks: BlockSet<wire::Session>,
     root: Option<Root>,
 }
@@ -337,10 +395,11 @@ impl OutgoingTable {
     fn new(format: &'static dyn Format) -> Self {
         Self {
             format,
-            by_name: RBTree::new(),
-            count: 0,
-            created: 0,
-            in_order: KVVec::new(),
+            names: RBTree::new(),
+            in_order: InOrder {
+                places: KVVec::new(),
+                count: 0,
+            },
             blocks: BlockSet::new(format.session_block_size()),
             root: None,
         }
@@ -348,36 +407,31 @@ impl OutgoingTable {
 
     fn add(&mut self, sessions: &'static Sessions, name: Name) -> Result<Arc<Session<Outgoing>>> {
         let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        let Entry::Vacant(entry) = self.by_name.entry(name) else {
+        let Entry::Vacant(entry) = self.names.entry(name) else {
             return Err(EEXIST);
         };
         let files = OutgoingFiles::new(self.format.file_block_size());
-        let session = Session::new(sessions, name, self.created, files)?;
+        let session = Session::new(sessions, name, Atomic::new(0), files)?;
 
-        Self::make_room(&mut self.in_order, &mut self.blocks, self.count + 1)?;
-        entry.insert(session.clone(), node);
-        self.count += 1;
-        self.created += 1;
+        Self::make_room(&mut self.in_order, &mut self.blocks)?;
+        self.in_order.push(session.clone())?;
+        entry.insert((), node);
 
         Ok(session)
     }
 
-    /// Makes room for `count` sessions. The arrays are kept when there are fewer again. Tests see
+    /// Makes room for one more session. The arrays are kept when there are fewer again. Tests see
     /// who allocated what, and know them by the name of this function.
     #[inline(never)]
-    fn make_room(
-        in_order: &mut KVVec<Arc<Session<Outgoing>>>,
-        blocks: &mut BlockSet<wire::Session>,
-        count: usize,
-    ) -> Result {
-        in_order.reserve(count, GFP_KERNEL)?;
-        blocks.reserve(count)
+    fn make_room(in_order: &mut InOrder, blocks: &mut BlockSet<wire::Session>) -> Result {
+        in_order.reserve(1)?;
+        blocks.reserve(in_order.len() + 1)
     }
 
     fn remove(&mut self, session: &Session<Outgoing>) {
-        if self.by_name.remove(&session.name).is_some() {
-            self.count -= 1;
-            self.blocks.shrink(self.count);
+        if self.names.remove(&session.name).is_some() {
+            self.in_order.remove(session);
+            self.blocks.shrink(self.in_order.len());
         }
     }
 
@@ -387,12 +441,10 @@ impl OutgoingTable {
         let mut frozen = 0;
         let mut too_long = false;
 
-        for session in self.by_name.values() {
-            self.in_order.push(session.clone(), GFP_KERNEL)?;
-        }
-        self.in_order.sort_unstable_by_key(|session| session.state);
+        self.in_order.close_gaps();
 
-        let frozen_all = self.in_order.iter().try_for_each(|session| {
+        let mut sessions = self.in_order.first(self.in_order.len());
+        let frozen_all = sessions.try_for_each(|session| {
             let mut files = session.files.lock();
             let name = session.name.to_field();
             let file_set = files.freeze()?;
@@ -413,8 +465,7 @@ impl OutgoingTable {
         });
 
         if let Err(err) = written {
-            self.in_order.truncate(frozen);
-            while let Some(session) = self.in_order.pop() {
+            for session in self.in_order.first(frozen).rev() {
                 session.files.lock().unfreeze();
             }
             self.blocks.clear();
@@ -424,7 +475,6 @@ impl OutgoingTable {
         if too_long || self.blocks.exceeds_c() {
             pr_warn!("more than {C_MAX_BLOCKS} blocks in a chain: the next kernel must not be C\n");
         }
-        self.in_order.clear();
         registry.serialize_flbs(&mut root.flbs);
 
         Ok(())
@@ -470,10 +520,13 @@ pub(crate) fn refuse(reason: ReadError, session: Option<Name>) -> Error {
     EIO
 }
 
+/// Sessions of the previous kernel, found by name.
+type ByName = RBTree<Name, Arc<Session<Incoming>>>;
+
 /// The sessions of the previous kernel.
 struct IncomingTable {
     handover: Handover,
-    sessions: ByName<Incoming>,
+    sessions: ByName,
 }
 
 impl IncomingTable {
@@ -507,7 +560,7 @@ impl IncomingTable {
         format: &dyn Format,
         chain: &Blocks,
         blocks: &mut KVVec<Extent>,
-    ) -> Result<ByName<Incoming>> {
+    ) -> Result<ByName> {
         let mut table = RBTree::new();
 
         blocks
@@ -545,7 +598,7 @@ impl IncomingTable {
     }
 
     fn read_session(
-        table: &mut ByName<Incoming>,
+        table: &mut ByName,
         sessions: &'static Sessions,
         memory: &impl Memory,
         format: &dyn Format,
@@ -620,7 +673,7 @@ impl Sessions {
         };
 
         // Room for the first sessions, so that to create one takes no memory for these.
-        table.in_order.reserve(256, GFP_KERNEL)?;
+        table.in_order.reserve(256)?;
         table.blocks.expect_blocks(16)?;
 
         flbs.header.pgcnt = 1;

@@ -105,15 +105,15 @@ fn add_session(count: u8) -> Result {
                 Err(_) => {
                     let room = count.next_multiple_of(SESSIONS_PER_BLOCK);
 
-                    check(table.count == count)?;
+                    check(table.in_order.len() == count)?;
                     check(table.blocks.write(room, entry).is_err())?;
                     table.add(sessions, name(count as u8)?)?
                 }
             };
-            check(table.count == count + 1)?;
+            check(table.in_order.len() == count + 1)?;
 
             table.remove(&session);
-            check(table.count == count)
+            check(table.in_order.len() == count)
         },
     )
 }

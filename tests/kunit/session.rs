@@ -322,7 +322,15 @@ fn finish(session: &Session<Incoming>, page: &UserPage, reserved: u32) -> Result
 
 impl OutgoingTable {
     fn get(&self, text: &[u8]) -> Result<Arc<Session<Outgoing>>> {
-        self.by_name.get(&name(text)?).cloned().ok_or(ENOENT)
+        let name = name(text)?;
+        let session = self
+            .in_order
+            .places
+            .iter()
+            .flatten()
+            .find(|it| it.name == name);
+
+        session.cloned().ok_or(ENOENT)
     }
 }
 
@@ -411,7 +419,7 @@ fn read(
     sessions: &'static Sessions,
     memory: &impl Memory,
     head: u64,
-) -> Result<(ByName<Incoming>, KVVec<Extent>)> {
+) -> Result<(ByName, KVVec<Extent>)> {
     let chain = follow(memory, head)?;
     let mut blocks = KVVec::new();
     let table = IncomingTable::read(sessions, memory, &LuoV5, &chain, &mut blocks)?;
@@ -553,10 +561,10 @@ mod suite {
         let first = create(sessions, &page, b"a")?;
         let _second = create(sessions, &page, b"b")?;
         assert_eq!(create(sessions, &page, b"a").err(), Some(EEXIST));
-        assert_eq!(sessions.outgoing.lock().count, 2);
+        assert_eq!(sessions.outgoing.lock().in_order.len(), 2);
 
         drop(first);
-        assert_eq!(sessions.outgoing.lock().count, 1);
+        assert_eq!(sessions.outgoing.lock().in_order.len(), 1);
         assert!(create(sessions, &page, b"a").is_ok());
         Ok(())
     }
@@ -581,7 +589,7 @@ mod suite {
             assert_eq!(create(sessions, &page, name).err(), Some(EINVAL));
         }
         assert_eq!(next_fd()?, fd);
-        assert_eq!(sessions.outgoing.lock().count, 0);
+        assert_eq!(sessions.outgoing.lock().in_order.len(), 0);
         Ok(())
     }
 
@@ -595,7 +603,7 @@ mod suite {
         assert_eq!(next_fd()?, fd);
 
         let mut table = sessions.outgoing.lock();
-        assert_eq!((table.count, table.blocks.head()), (0, 0));
+        assert_eq!((table.in_order.len(), table.blocks.head()), (0, 0));
         assert!(table.add(sessions, name(b"a")?).is_ok());
         Ok(())
     }
@@ -613,13 +621,49 @@ mod suite {
             .is_err_and(|err| err == EEXIST));
 
         // One block holds them all: one entry more does not fit.
-        let count = table.count;
+        let count = table.in_order.len();
         let file_set = wire::FileSet { files: 0, count: 0 };
         let entry = wire::Session {
             name: [0; 64],
             file_set,
         };
         assert_eq!(table.blocks.write(count, entry), Err(ENOSPC));
+        Ok(())
+    }
+
+    #[test]
+    fn sessions_stay_in_the_order_of_their_creation() -> Result {
+        let (sessions, _) = orchestrator(Handover::Restored)?;
+
+        // One of so many stays, whichever that is.
+        for stays in 1..=7 {
+            let mut table = OutgoingTable::new(format::DEFAULT);
+            let mut due = KVec::new();
+
+            for number in 1..=200 {
+                due.push(table.add(sessions, name(&[number])?)?, GFP_KERNEL)?;
+                if number % stays != 0 {
+                    let any = usize::from(number) * 7 % due.len();
+                    table.remove(&*due.remove(any).map_err(|_| EINVAL)?);
+                }
+
+                let InOrder { places, count } = &table.in_order;
+                let there = places.iter().enumerate();
+                let there = there.filter_map(|(place, it)| Some((place, it.as_ref()?)));
+                assert_eq!(*count, due.len());
+                assert!(there
+                    .clone()
+                    .map(|it| it.1.name())
+                    .eq(due.iter().map(|it| it.name())));
+                assert!(there
+                    .clone()
+                    .all(|(place, it)| it.state.load(Relaxed) == place));
+            }
+            assert!(table.in_order.places.capacity() < 4 * due.len());
+
+            table.in_order.close_gaps();
+            assert_eq!(table.in_order.places.len(), due.len());
+        }
         Ok(())
     }
 
@@ -659,7 +703,7 @@ mod suite {
         drop(fd);
         assert!(handler.called(&[("unpreserve", 2), ("unpreserve", 1)]));
         let table = sessions.outgoing.lock();
-        assert_eq!((table.count, table.blocks.head()), (0, 0));
+        assert_eq!((table.in_order.len(), table.blocks.head()), (0, 0));
         assert!(table.get(b"a").is_err());
         Ok(())
     }

@@ -161,6 +161,11 @@ impl<T> KVec<T> {
         self.0.truncate(len);
     }
 
+    /// Drops what is not to be kept.
+    pub fn retain(&mut self, keep: impl FnMut(&mut T) -> bool) {
+        self.0.retain_mut(keep);
+    }
+
     /// Drops all.
     pub fn clear(&mut self) {
         self.0.clear();
