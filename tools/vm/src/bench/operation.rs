@@ -46,12 +46,13 @@ impl Load {
         ]
     }
 
-    /// Enough memory for it, as QEMU writes it.
+    /// Enough memory for it, as QEMU writes it. Where the kernel has to look for the last free pages
+    /// a preserve costs half as much again.
     pub fn memory(self, n: u64) -> String {
         let kib = match self {
             Self::Sessions => 4,
             Self::Files | Self::SpreadFiles => 12,
-            Self::Pages | Self::SpreadPages => 48,
+            Self::Pages | Self::SpreadPages => 96,
         };
         format!("{}M", 1024 + n * kib / 1024)
     }
