@@ -24,6 +24,7 @@ mod luo_session;
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/mock.rs"]
 mod mock;
+mod sort;
 mod sync;
 
 use abi::format;

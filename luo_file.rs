@@ -36,6 +36,7 @@ use crate::luo_flb::Dependencies;
 use crate::luo_flb::Flbs;
 use crate::luo_flb::HandedOver;
 use crate::luo_flb::HeldFlbs;
+use crate::sort::sort;
 use crate::sync::new_rwsem;
 use crate::sync::RwSemaphore;
 use core::ops::Deref;
@@ -789,7 +790,7 @@ impl IncomingFiles {
             files.push(IncomingFile::from_wire(registry, file)?, GFP_KERNEL)?;
         }
 
-        by_token.sort_unstable();
+        sort(&mut by_token);
         if let Some(&[(token, _), _]) = by_token.array_windows().find(|[(a, _), (b, _)]| a == b) {
             let why = "a second file of this token";
             return damaged("luo_file_ser", "token", Found::Number(token), why);

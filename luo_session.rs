@@ -52,6 +52,7 @@ use crate::luo_file::IncomingFiles;
 use crate::luo_file::OutgoingFiles;
 use crate::luo_file::Registry;
 use crate::luo_flb::HandedOver;
+use crate::sort::sort;
 use crate::sync::new_rwsem;
 use crate::sync::RwSemaphore;
 use core::mem;
@@ -584,7 +585,7 @@ impl IncomingTable {
     }
 
     fn expect_no_block_twice(blocks: &mut [Extent]) -> Result<(), ReadError> {
-        blocks.sort_unstable();
+        sort(blocks);
 
         match blocks.array_windows().find(|[a, b]| a == b) {
             None => Ok(()),

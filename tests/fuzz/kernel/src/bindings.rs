@@ -179,6 +179,15 @@ extern "C" {
     ) -> *const c_void;
 }
 
+extern "C" {
+    fn qsort(
+        base: *mut c_void,
+        num: usize,
+        size: usize,
+        cmp: unsafe extern "C" fn(*const c_void, *const c_void) -> c_int,
+    );
+}
+
 fn errno(result: Result) -> c_int {
     result.map_or_else(Error::to_errno, |()| 0)
 }
@@ -235,6 +244,17 @@ c_functions! {
 
     fn kho_restore_free(memory: *mut c_void) {
         machine::restore_free(memory);
+    }
+
+    #[no_mangle]
+    fn sort_nonatomic(
+        base: *mut c_void,
+        num: usize,
+        size: usize,
+        cmp: unsafe extern "C" fn(*const c_void, *const c_void) -> c_int,
+        _swap: *const c_void
+    ) {
+        qsort(base, num, size, cmp);
     }
 
     #[no_mangle]
