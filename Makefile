@@ -89,14 +89,17 @@ $(cache)/linux-$(LINUX): | deps
 $(tree)/.staged: FORCE | deps $(if $(KDIR),,$(source))
 	@tools/stage.sh $(source) $(LINUX) $(tree)
 
-builds := $(addprefix $(tree)-,rust c rust-debug rust-bench c-bench)
+smp := rust-bench-smp c-bench-smp
+bench := rust-bench c-bench $(smp)
+builds := $(addprefix $(tree)-,rust c rust-debug $(bench))
 $(builds:%=%/.config): $(tree)-%/.config: $(tree)/.staged $(filter %Kconfig,$(sources)) \
 		tests/kernel.config tools/configure.sh
 	@$(step) 'Configuring Linux $(LINUX) with the LUO in $*' $(logs)/config-$*.log \
 		tools/configure.sh $(tree) $(@D) $* $(kmake) O=$(@D)
 
 $(tree)-rust-debug/.config: tests/debug.config
-$(tree)-rust-bench/.config $(tree)-c-bench/.config: tests/bench.config
+$(bench:%=$(tree)-%/.config): tests/bench.config
+$(smp:%=$(tree)-%/.config): tests/smp.config
 
 $(builds:%=%/.built): $(tree)-%/.built: $(tree)-%/.config $(sources)
 	@$(step) 'Building Linux $(LINUX) with the LUO in $*' $(logs)/kernel-$*.log \
@@ -205,8 +208,9 @@ hostile: $(tree)-rust/.built $(tree)-c/.built vm
 demo: $(tree)-rust/.built vm
 	@$(O)/cargo/release/luo-vm demo --kernel $(tree)-rust --guest $(guest) --out $(O)/demo
 
-bench: $(tree)-rust-bench/.built $(tree)-c-bench/.built vm
+bench: $(bench:%=$(tree)-%/.built) vm
 	@$(O)/cargo/release/luo-vm bench --c $(tree)-c-bench --rust $(tree)-rust-bench \
+		--c-smp $(tree)-c-bench-smp --rust-smp $(tree)-rust-bench-smp \
 		--guest $(guest) --out $(O)/bench $(addprefix -n ,$(N)) $(ARGS)
 
 # The crate as a program for libFuzzer, with the checks that a debug build has.

@@ -6,9 +6,9 @@
 # symbol asked for was granted, and unless the two LUOs get the same kernel. An
 # older tree has the LUO in C alone, and a selftest that asks for less.
 #
-# A VARIANT has tests/VARIANT.config on top.
+# A VARIANT has tests/VARIANT.config on top; there may be several.
 #
-# usage: configure.sh TREE BUILD rust|c[-VARIANT] MAKE...
+# usage: configure.sh TREE BUILD rust|c[-VARIANT]... MAKE...
 
 set -eu
 
@@ -18,7 +18,7 @@ selftest=$tree/tools/testing/selftests/liveupdate/config
 build=$2
 impl=${3%%-*}
 variant=${3#"$impl"}
-extra=${variant:+$repo/tests/${variant#-}.config}
+extra=$(echo "$variant" | sed "s|-\([^-]*\)|$repo/tests/\1.config |g")
 common=${build%"$3"}
 shift 3
 
@@ -39,10 +39,10 @@ grep -q rust/Kconfig "$tree/kernel/liveupdate/Kconfig" && luos='rust c' || luos=
 for luo in $luos; do
 	[ "$luo" = rust ] && switch=y || switch=n
 	# Asked for twice: the last one counts.
+	# shellcheck disable=SC2086 # several files, or none
 	printf '%s=%s\n' CONFIG_LIVEUPDATE_RUST "$switch" \
 		CONFIG_LIVEUPDATE_RUST_KUNIT_TEST "$switch" |
-		cat "$selftest" ${machine:+"$machine"} "$repo/tests/kernel.config" - \
-			${extra:+"$extra"} |
+		cat "$selftest" ${machine:+"$machine"} "$repo/tests/kernel.config" - $extra |
 		awk -F= '/^CONFIG_/ { value[$1] = $2 } END { for (s in value) print s "=" value[s] }' |
 		sort >"$requested"
 	cp "$requested" "$build/$luo.config"

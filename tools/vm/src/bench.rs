@@ -25,6 +25,8 @@ use operation::Operation;
 use operation::OPERATIONS;
 use std::collections::HashMap;
 use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -44,6 +46,12 @@ const SERIALIZED: &str = "kexec_core: Starting new kernel";
 pub struct Bench {
     #[command(flatten)]
     both: Both,
+    /// The same for several processors, to preserve by several threads
+    #[arg(long, value_name = "DIR", requires = "rust_smp")]
+    c_smp: Option<PathBuf>,
+    /// The same for several processors
+    #[arg(long, value_name = "DIR", requires = "c_smp")]
+    rust_smp: Option<PathBuf>,
     /// How many sessions, or files; may be repeated
     #[arg(short, value_delimiter = ',', default_values_t = [1, 100, 1_000, 10_000, 100_000])]
     numbers: Vec<u64>,
@@ -81,8 +89,10 @@ impl Bench {
             .collect();
 
         // By the wall clock, so only now that nothing else is running.
-        let threads = match self.load[..] {
-            [] => Some([self.threads(Luo::C)?, self.threads(Luo::Rust)?]),
+        let threads = match (&self.c_smp, &self.rust_smp) {
+            (Some(c), Some(rust)) if self.load.is_empty() => {
+                Some([self.threads("c", c)?, self.threads("rust", rust)?])
+            }
             _ => None,
         };
 
@@ -195,8 +205,12 @@ impl Bench {
 
     /// Runs one machine.
     fn machine(&self, luo: Luo, load: Load, n: u64) -> Result<Measures> {
-        let name = format!("{load:?}-{n}").to_lowercase();
-        let (vm, log) = self.vm(luo, &name);
+        let build = match luo {
+            Luo::C => &self.both.c,
+            Luo::Rust => &self.both.rust,
+        };
+        let name = format!("{luo:?}-{load:?}-{n}").to_lowercase();
+        let (vm, log) = self.vm(build, &name);
         let run = vm
             .stages(2)
             .args(["-s", luo_guest::STAGE])
@@ -208,8 +222,8 @@ impl Bench {
     }
 
     /// Runs a machine with several processors.
-    fn threads(&self, luo: Luo) -> Result<Measures> {
-        let (vm, log) = self.vm(luo, "threads");
+    fn threads(&self, luo: &str, build: &Path) -> Result<Measures> {
+        let (vm, log) = self.vm(build, &format!("{luo}-threads"));
         let run = vm
             .args(["-s", "0", "--files=63", &format!("--sessions={THREADS}")])
             .cpus(THREADS as u32)
@@ -218,18 +232,9 @@ impl Bench {
     }
 
     /// A machine of that name, and where to look if it fails.
-    fn vm(&self, luo: Luo, name: &str) -> (Vm, String) {
-        let Both {
-            c,
-            rust,
-            guest,
-            out,
-        } = &self.both;
-        let (build, name) = match luo {
-            Luo::C => (c, format!("c-{name}")),
-            Luo::Rust => (rust, format!("rust-{name}")),
-        };
-        let log = out.join(&name).with_extension("log");
+    fn vm(&self, build: &Path, name: &str) -> (Vm, String) {
+        let Both { guest, out, .. } = &self.both;
+        let log = out.join(name).with_extension("log");
         let vm = Vm::new(build, guest, &guest.join(PROGRAM), &log)
             // The test driver's handlers would be asked about each file, and the reboot would
             // wait for the mouse.

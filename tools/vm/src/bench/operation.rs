@@ -81,7 +81,7 @@ impl Measures {
     /// Takes off what it costs to hand over nothing.
     pub fn subtract(&mut self, what: &str, nothing: &Self) {
         if let (Some(value), Some(floor)) = (self.0.get_mut(what), nothing.get(what)) {
-            *value -= floor;
+            *value = (*value - floor).max(0.0);
         }
     }
 }
