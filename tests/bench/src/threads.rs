@@ -11,6 +11,7 @@ use anyhow::Result;
 use liveupdate::Device;
 use liveupdate::Session;
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::Barrier;
 use std::thread;
@@ -23,25 +24,43 @@ const ROUNDS: usize = 16;
 /// How many sessions each thread has.
 const SESSIONS: usize = 32;
 
+/// What is called for each file.
+type Call = fn(&Session, &File, u64) -> io::Result<()>;
+
 /// Tells the host how many nanoseconds each preserve takes, by one thread, by two, and so on up to
-/// `threads`, with `files` files of `bytes` bytes a session.
+/// `threads`, with `files` files of `bytes` bytes a session; and the same of an ioctl that changes
+/// nothing.
 pub fn measure(threads: usize, files: usize, bytes: usize) -> Result<()> {
+    let calls: [(_, Call); 2] = [
+        ("get_name", |session, _, _| session.name().map(drop)),
+        ("preserve", |session, file, token| {
+            session.preserve_fd(file.as_fd(), token)
+        }),
+    ];
     let device = Device::open().context("/dev/liveupdate")?;
-    for count in 1..=threads {
-        let rounds = (0..ROUNDS).map(|_| round(&device, count, files, bytes));
-        let times = rounds.collect::<Result<Vec<_>>>()?;
-        let fastest = times.into_iter().min().unwrap_or_default();
-        let calls = count * SESSIONS * files;
-        measured(
-            format!("threads.{count}"),
-            fastest.as_nanos() as f64 / calls as f64,
-        )?;
+    for (name, call) in calls {
+        for count in 1..=threads {
+            let rounds = (0..ROUNDS).map(|_| round(&device, count, files, bytes, call));
+            let times = rounds.collect::<Result<Vec<_>>>()?;
+            let fastest = times.into_iter().min().unwrap_or_default();
+            let calls = count * SESSIONS * files;
+            measured(
+                format!("{name}.threads.{count}"),
+                fastest.as_nanos() as f64 / calls as f64,
+            )?;
+        }
     }
     Ok(())
 }
 
 /// From when the first thread begins until the last one is ready.
-fn round(device: &Device, threads: usize, files: usize, bytes: usize) -> Result<Duration> {
+fn round(
+    device: &Device,
+    threads: usize,
+    files: usize,
+    bytes: usize,
+    call: Call,
+) -> Result<Duration> {
     let all_ready = Barrier::new(threads);
     let work = |thread| -> Result<_> {
         let sessions = (0..SESSIONS).map(|number| -> Result<_> {
@@ -54,7 +73,7 @@ fn round(device: &Device, threads: usize, files: usize, bytes: usize) -> Result<
         let start = Instant::now();
         for (session, files) in &sessions? {
             for (token, file) in (0..).zip(files) {
-                session.preserve_fd(file.as_fd(), token)?;
+                call(session, file, token)?;
             }
         }
         Ok((start, Instant::now()))

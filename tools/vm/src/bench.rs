@@ -295,22 +295,28 @@ impl Bench {
                 ]));
             }
         }
-        for count in 1..=threads.map_or(0, |_| THREADS) {
-            let time = |count| {
-                let name = format!("threads.{count}");
-                threads.map(|both| both.each_ref().map(|it| it.get(&name)))
-            };
-            let [c, rust] = time(count).unwrap_or_default();
-            let [_, alone] = time(1).unwrap_or_default();
-            lines.push(row([
-                "preserve 0 bytes by N threads, ns of wall time".to_owned(),
-                count.to_string(),
-                figure(c),
-                figure(rust),
-                ratio(rust, c),
-                ratio(rust, alone),
-                figure(None),
-            ]));
+        let calls = [
+            ("GET_NAME by N threads, ns of wall time", "get_name"),
+            ("preserve 0 bytes by N threads, ns of wall time", "preserve"),
+        ];
+        for (title, call) in calls.into_iter().filter(|_| threads.is_some()) {
+            for count in 1..=THREADS {
+                let time = |count| {
+                    let name = format!("{call}.threads.{count}");
+                    threads.map(|both| both.each_ref().map(|it| it.get(&name)))
+                };
+                let [c, rust] = time(count).unwrap_or_default();
+                let [_, alone] = time(1).unwrap_or_default();
+                lines.push(row([
+                    title.to_owned(),
+                    count.to_string(),
+                    figure(c),
+                    figure(rust),
+                    ratio(rust, c),
+                    ratio(rust, alone),
+                    figure(None),
+                ]));
+            }
         }
         lines.push(rule);
         lines.join("\n") + "\n"
