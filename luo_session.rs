@@ -317,8 +317,8 @@ struct Root {
 
 /// Sessions in the order of their creation.
 ///
-/// Who removes one leaves a gap. Gaps are closed when they take half of the room and more is needed,
-/// so that neither creating nor removing a session has to go through all of them.
+/// Who removes one leaves a gap. Gaps are closed when they take half of the room and more is
+/// needed, so that neither creating nor removing a session has to go through all of them.
 ///
 /// # Invariants
 ///
