@@ -362,6 +362,10 @@ impl InOrder {
     }
 
     fn close_gaps(&mut self) {
+        if self.count == self.places.len() {
+            return;
+        }
+
         let mut place = 0;
 
         self.places.retain(|session| {
