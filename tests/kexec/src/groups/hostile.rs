@@ -101,7 +101,7 @@ fn next_kernel(world: &mut World) -> Result<()> {
     println!("{OUTCOME}open {:?}", check::outcome(&device));
 
     // What C does is only told.
-    if let (Luo::C, Due::Refused(_) | Due::Taken(_) | Due::Either) = (world.luo, damage.due) {
+    if matches!(world.luo, Luo::C) && !matches!(damage.due, Due::Off(_)) {
         if let Ok(device) = device {
             println!("{OUTCOME}take {:?}", take(&device, &due));
         }
@@ -109,7 +109,11 @@ fn next_kernel(world: &mut World) -> Result<()> {
     }
 
     let refusals = Log::from_start()?.lines_with(REFUSED)?;
-    let reason = match damage.due {
+    let outcome = match damage.due {
+        Due::Either if device.is_err() => Due::Refused(""),
+        due => due,
+    };
+    let reason = match outcome {
         Due::Refused(reason) => {
             refused!(device, EIO);
             refused!(Device::open(), EIO);
@@ -119,17 +123,10 @@ fn next_kernel(world: &mut World) -> Result<()> {
             take(&done!(device), &due)?;
             None
         }
-        Due::Either => match device {
-            Ok(device) => {
-                take_some(&device)?;
-                None
-            }
-            refusal => {
-                refused!(refusal, EIO);
-                refused!(Device::open(), EIO);
-                Some("")
-            }
-        },
+        Due::Either => {
+            take_some(&done!(device))?;
+            None
+        }
         Due::Off(reason) => {
             refused!(device, ENOENT);
             reason
