@@ -36,7 +36,7 @@ const PROGRAM: &str = "luo-bench";
 const FEW: u64 = 100;
 
 /// With how many threads at once preserving is measured.
-const THREADS: usize = 2;
+const THREADS: u32 = 2;
 
 /// What the kernel says once LUO has written everything down.
 const SERIALIZED: &str = "kexec_core: Starting new kernel";
@@ -226,7 +226,7 @@ impl Bench {
         let (vm, log) = self.vm(build, &format!("{luo}-threads"));
         let run = vm
             .args(["-s", "0", "--files=63", &format!("--sessions={THREADS}")])
-            .cpus(THREADS as u32)
+            .cpus(THREADS)
             .run(|_| ())?;
         reported(&run).context(log)
     }
@@ -269,13 +269,23 @@ impl Bench {
                 |row, (&width, cell)| format!("{row} {cell:>width$}"),
             )
         };
+        let line = |title: &str, n: u64, [c, rust]: [Option<f64>; 2], few, floor| {
+            row([
+                title.to_owned(),
+                HumanCount(n).to_string(),
+                figure(c),
+                figure(rust),
+                ratio(rust, c),
+                ratio(rust, few),
+                figure(floor),
+            ])
+        };
         let rule = WIDTHS.map(|width| "=".repeat(width)).join(" ");
         let mut lines = vec![rule.clone(), row(HEAD.map(str::to_owned)), rule.clone()];
         for operation in operations {
             for &n in &self.numbers {
-                let [c, rust] =
-                    [Luo::C, Luo::Rust].map(|luo| self.cost(results, luo, operation, n));
-                if c.is_none() && rust.is_none() {
+                let costs = [Luo::C, Luo::Rust].map(|luo| self.cost(results, luo, operation, n));
+                if costs == [None; 2] {
                     continue;
                 }
                 let few = self.cost(results, Luo::Rust, operation, FEW);
@@ -284,39 +294,21 @@ impl Bench {
                     let measures = results.get(&(Luo::Rust, operation.load, n))?;
                     measures.get(floor)
                 });
-                lines.push(row([
-                    operation.title.to_owned(),
-                    HumanCount(n).to_string(),
-                    figure(c),
-                    figure(rust),
-                    ratio(rust, c),
-                    ratio(rust, few),
-                    figure(floor),
-                ]));
+                lines.push(line(operation.title, n, costs, few, floor));
             }
         }
         let calls = [
             ("GET_NAME by N threads, ns of wall time", "get_name"),
             ("preserve 0 bytes by N threads, ns of wall time", "preserve"),
         ];
-        for (title, call) in calls.into_iter().filter(|_| threads.is_some()) {
-            for count in 1..=THREADS {
-                let time = |count| {
-                    let name = format!("{call}.threads.{count}");
-                    threads.map(|both| both.each_ref().map(|it| it.get(&name)))
-                };
-                let [c, rust] = time(count).unwrap_or_default();
-                let [_, alone] = time(1).unwrap_or_default();
-                lines.push(row([
-                    title.to_owned(),
-                    count.to_string(),
-                    figure(c),
-                    figure(rust),
-                    ratio(rust, c),
-                    ratio(rust, alone),
-                    figure(None),
-                ]));
-            }
+        for (title, call) in calls {
+            let times = |n| {
+                let name = format!("{call}.threads.{n}");
+                Some(threads?.each_ref().map(|it| it.get(&name)))
+            };
+            let alone = times(1).and_then(|[_, rust]| rust);
+            let line = |n| Some(line(title, n, times(n)?, alone, None));
+            lines.extend((1..=THREADS.into()).filter_map(line));
         }
         lines.push(rule);
         lines.join("\n") + "\n"
