@@ -18,8 +18,10 @@ use crate::abi::Found;
 use crate::kho::Extent;
 use crate::kho::Memory;
 use crate::kho::Preserved;
+use crate::table::Table;
 use core::marker::PhantomData;
 use core::num::NonZeroUsize;
+use core::ops::Range;
 use kernel::alloc::AllocError;
 use kernel::prelude::*;
 use zerocopy::FromZeros;
@@ -247,74 +249,71 @@ impl From<AllocError> for ReadError {
     }
 }
 
+/// The blocks that another kernel wrote, as far as they were found. Each belongs to one chain.
+pub(crate) type Claimed = Table<Extent>;
+
 /// A chain of blocks that another kernel wrote, of entries of type `E`.
 ///
 /// # Invariants
 ///
-/// All of `blocks` could be read when the chain was followed, no address is in it twice, and no
-/// block claims more entries than it has room for.
+/// All blocks could be read when the chain was followed, and none claims more entries than it has
+/// room for.
 pub(crate) struct Chain<E> {
-    blocks: KVVec<Extent>,
+    /// Their places among the claimed blocks.
+    places: Range<usize>,
     entries: u64,
     _entry: PhantomData<E>,
 }
 
 impl<E: FromBytes + Immutable> Chain<E> {
     /// Follows the chain of blocks of `block_size` bytes that begins at the physical address
-    /// `head`, found in `field`; 0 is a chain without blocks.
+    /// `head`, found in `field`, and claims them; 0 is a chain without blocks.
     ///
     /// A last block without entries is accepted if another comes before it, as the C LUO may write
     /// one. May sleep.
     pub(crate) fn follow(
         memory: &impl Memory,
+        claimed: &mut Claimed,
         block_size: usize,
         field: Field,
         head: u64,
     ) -> Result<Self, ReadError> {
         const BLOCK: &str = "kho_block_header_ser";
 
-        let mut blocks = KVVec::new();
+        let first = claimed.len();
         let mut entries = 0;
         let mut link = (field, head);
-        // Brent's algorithm: who walks in a circle meets a mark that is moved to the current block
-        // after 1, 2, 4, 8, ... blocks.
-        let mut mark = 0;
 
         while link.1 != 0 {
             let ((record, field), phys) = link;
-
-            if phys == mark {
-                let why = "the blocks form a circle";
-                return damaged(record, field, Found::Number(phys), why);
-            }
-            if blocks.len().is_power_of_two() {
-                mark = phys;
-            }
-
             let size = block_size;
             let extent = Extent { phys, size };
             let Some((header, entries_of_block)) = memory.bytes(extent).and_then(split::<E>) else {
                 let why = "not a page that was handed over";
                 return damaged(record, field, Found::Number(phys), why);
             };
+            // Those who walk in a circle come here as well.
+            let Some(vacant) = claimed.vacant(&phys)? else {
+                let why = "a block that belongs to a chain already";
+                return damaged(record, field, Found::Number(phys), why);
+            };
             if header.count > entries_of_block.len() as u64 {
                 let why = "more than a block holds";
                 return damaged(BLOCK, "count", Found::Number(header.count), why);
             }
-            if header.count == 0 && (blocks.is_empty() || header.next != 0) {
+            if header.count == 0 && (entries == 0 || header.next != 0) {
                 let why = "no entries, and not the last of several blocks";
                 return damaged(BLOCK, "count", Found::Number(0), why);
             }
 
-            blocks.push(extent, GFP_KERNEL)?;
+            vacant.insert(extent)?;
             entries += header.count;
             link = ((BLOCK, "next"), header.next);
         }
 
-        // INVARIANT: Each block was just read, a repeated one would have closed a circle, and every
-        // count was compared with the room there is.
+        // INVARIANT: Each block was just read, and every count was compared with the room there is.
         Ok(Self {
-            blocks,
+            places: first..claimed.len(),
             entries,
             _entry: PhantomData,
         })
@@ -325,16 +324,19 @@ impl<E: FromBytes + Immutable> Chain<E> {
         self.entries
     }
 
-    /// Where the blocks are.
-    pub(crate) fn blocks(&self) -> &[Extent] {
-        &self.blocks
+    /// The places of the blocks among those that are claimed.
+    pub(crate) fn places(&self) -> Range<usize> {
+        self.places.clone()
     }
 
-    /// The entries in `memory`, which has to be the memory in which the chain was followed.
-    pub(crate) fn iter<'m>(&'m self, memory: &'m impl Memory) -> impl Iterator<Item = &'m E> {
-        self.blocks
-            .iter()
-            .filter_map(|&extent| memory.bytes(extent).and_then(split))
-            .flat_map(|(header, entries)| entries.iter().take(header.count as usize))
+    /// The entries of the block at one of these places. The memory and the claimed blocks have to
+    /// be those with which the chain was followed.
+    pub(crate) fn entries<'m>(memory: &'m impl Memory, claimed: &Claimed, place: usize) -> &'m [E] {
+        claimed
+            .nth(place)
+            .and_then(|&extent| memory.bytes(extent))
+            .and_then(split)
+            .and_then(|(header, entries)| entries.get(..header.count as usize))
+            .unwrap_or_default()
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! C header: [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h).
 
+use crate::table::Keyed;
 use core::ops::Deref;
 use core::ops::DerefMut;
 use core::ptr::NonNull;
@@ -184,7 +185,7 @@ impl<T: ?Sized> Drop for Published<T> {
 }
 
 /// Pages that were preserved as one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 pub(crate) struct Extent {
     /// The physical address of the first page.
     pub(crate) phys: u64,
@@ -199,6 +200,14 @@ impl Extent {
             phys,
             size: PAGE_SIZE,
         }
+    }
+}
+
+impl Keyed for Extent {
+    type Key = u64;
+
+    fn key(&self) -> &u64 {
+        &self.phys
     }
 }
 
@@ -219,7 +228,7 @@ pub(crate) trait Memory {
 
     /// Gives pages back to the system. That nobody looks at them any more is what the exclusive
     /// borrow says.
-    fn release(&mut self, extents: &[Extent]);
+    fn release(&mut self, extents: impl IntoIterator<Item = Extent>);
 }
 
 /// What KHO brought from the previous kernel.
@@ -280,8 +289,8 @@ impl Memory for HandedOver {
         })
     }
 
-    fn release(&mut self, extents: &[Extent]) {
-        for &extent in extents {
+    fn release(&mut self, extents: impl IntoIterator<Item = Extent>) {
+        for extent in extents {
             // Restoring a page makes it an ordinary one, so a second time is seen here.
             if Self::is_there(extent) {
                 // SAFETY: The pages are there to be restored, and nobody refers to them: references

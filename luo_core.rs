@@ -24,8 +24,8 @@ mod luo_session;
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/mock.rs"]
 mod mock;
-mod sort;
 mod sync;
+mod table;
 
 use abi::format;
 use abi::format::Format;
@@ -34,6 +34,7 @@ use abi::uapi;
 use abi::uapi::Request as _;
 use abi::Found;
 use block::damaged;
+use block::Claimed;
 use block::ReadError;
 use c_api::Argument;
 use kernel::ioctl::_IOC_NR;
@@ -204,18 +205,21 @@ fn receive(liveupdate_num: &mut u64) -> Result<Received, ReadError> {
         root.liveupdate_num
     );
 
+    let mut claimed = Claimed::new();
     let sessions = luo_session::Blocks::follow(
         &memory,
+        &mut claimed,
         format.session_block_size(),
         format.sessions_field(),
         root.sessions_pa,
     )?;
     let flbs = luo_flb::read(&memory, format.flbs_field(), root.flbs_pa)?;
 
-    memory.release(&[phys, root.flbs_pa].map(Extent::page));
+    memory.release([phys, root.flbs_pa].map(Extent::page));
     let handover = Handover::Pending {
         memory,
         format,
+        claimed,
         sessions,
     };
     Ok((handover, flbs))

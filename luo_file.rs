@@ -24,10 +24,10 @@ use crate::abi::Found;
 use crate::block::damaged;
 use crate::block::BlockSet;
 use crate::block::Chain;
+use crate::block::Claimed;
 use crate::block::ReadError;
 use crate::c_api;
 use crate::c_api::ModuleRef;
-use crate::kho::Extent;
 use crate::kho::Memory;
 use crate::list_private::impl_entry;
 use crate::list_private::EntryRef;
@@ -36,9 +36,9 @@ use crate::luo_flb::Dependencies;
 use crate::luo_flb::Flbs;
 use crate::luo_flb::HandedOver;
 use crate::luo_flb::HeldFlbs;
-use crate::sort::sort;
 use crate::sync::new_rwsem;
 use crate::sync::RwSemaphore;
+use crate::table::Table;
 use core::ops::Deref;
 use core::ptr;
 use core::ptr::NonNull;
@@ -407,54 +407,6 @@ impl Drop for FileId {
     }
 }
 
-/// Files in the order in which they were preserved, found by token.
-///
-/// # Invariants
-///
-/// `by_token` leads from the token of each of `files` to its index.
-struct FileList<F> {
-    files: KVVec<(u64, F)>,
-    by_token: RBTree<u64, usize>,
-}
-
-impl<F> FileList<F> {
-    fn new() -> Self {
-        Self {
-            files: KVVec::new(),
-            by_token: RBTree::new(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.files.len()
-    }
-
-    /// Appends the file that `make` makes, which is told how many there are. Whatever can fail
-    /// without it comes before.
-    ///
-    /// Returns `EEXIST` if the token is taken, `ENOMEM`, or what `make` returns.
-    fn push_with(&mut self, token: u64, make: impl FnOnce(usize) -> Result<F>) -> Result {
-        let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        let Entry::Vacant(entry) = self.by_token.entry(token) else {
-            return Err(EEXIST);
-        };
-        let len = self.files.len();
-
-        self.files.reserve(1, GFP_KERNEL)?;
-        self.files.push((token, make(len)?), GFP_KERNEL)?;
-        entry.insert(len, node);
-
-        Ok(())
-    }
-
-    fn pop(&mut self) -> Option<F> {
-        let (token, file) = self.files.pop()?;
-
-        self.by_token.remove(&token);
-        Some(file)
-    }
-}
-
 /// A preserved file of this kernel.
 ///
 /// Dropping it makes it an ordinary file again. The fields are in the order in which they have to
@@ -545,7 +497,8 @@ impl Drop for OutgoingFile {
 ///
 /// `blocks` has room for all files and no block to spare.
 pub(crate) struct OutgoingFiles {
-    list: FileList<OutgoingFile>,
+    /// By token, in the order in which they were preserved.
+    files: Table<(u64, OutgoingFile)>,
     blocks: Blocks,
 }
 
@@ -553,14 +506,14 @@ impl OutgoingFiles {
     /// Starts without files; they will be written into blocks of `block_size` bytes.
     pub(crate) fn new(block_size: usize) -> Self {
         Self {
-            list: FileList::new(),
+            files: Table::new(),
             blocks: Blocks::new(block_size),
         }
     }
 
     /// Makes all files ordinary ones again, last to first. May sleep.
     pub(crate) fn clear(&mut self) {
-        while self.list.pop().is_some() {}
+        self.files.drain_back().for_each(drop);
         self.blocks.shrink(0);
     }
 
@@ -570,14 +523,14 @@ impl OutgoingFiles {
     /// behind `fd`, `ENOENT` if no handler can preserve it, `EBUSY` if it is preserved already,
     /// here or in another session, `ENOMEM`, or what the handler answers. May sleep.
     pub(crate) fn preserve(&mut self, registry: &'static Registry, token: u64, fd: i32) -> Result {
-        let blocks = &mut self.blocks;
+        let count = self.files.len();
+        let vacant = self.files.vacant(&token)?.ok_or(EEXIST)?;
 
-        self.list.push_with(token, |len| {
-            blocks.reserve(len + 1)?;
-            c_api::fget(fd)
-                .and_then(|file| OutgoingFile::preserve(registry, file))
-                .inspect_err(|_| blocks.shrink(len))
-        })
+        self.blocks.reserve(count + 1)?;
+        c_api::fget(fd)
+            .and_then(|file| OutgoingFile::preserve(registry, file))
+            .and_then(|file| vacant.insert((token, file)))
+            .inspect_err(|_| self.blocks.shrink(count))
     }
 
     /// Freezes all files, in order, and writes them down; returns where.
@@ -587,7 +540,7 @@ impl OutgoingFiles {
     /// Returns what a handler answers. May sleep.
     pub(crate) fn freeze(&mut self) -> Result<wire::FileSet> {
         let mut frozen = 0;
-        let result = self.list.files.iter_mut().try_for_each(|(token, file)| {
+        let result = self.files.iter_mut().try_for_each(|(token, file)| {
             file.freeze().inspect_err(|err| {
                 pr_warn!(
                     "the '{}' of token {:#x} refused to freeze: {:?}\n",
@@ -608,17 +561,19 @@ impl OutgoingFiles {
 
         Ok(wire::FileSet {
             files: self.blocks.head(),
-            count: self.list.len() as u64,
+            count: self.files.len() as u64,
         })
     }
 
     /// Undoes [`Self::freeze`], last to first. May sleep.
     pub(crate) fn unfreeze(&mut self) {
-        self.unfreeze_first(self.list.len());
+        self.unfreeze_first(self.files.len());
     }
 
     fn unfreeze_first(&mut self, count: usize) {
-        for (_, file) in self.list.files.iter().take(count).rev() {
+        let others = self.files.len() - count;
+
+        for (_, file) in self.files.iter().rev().skip(others) {
             file.unfreeze();
         }
         self.blocks.clear();
@@ -747,57 +702,49 @@ impl IncomingFile {
     }
 }
 
-/// The files of a session of the previous kernel.
-///
-/// # Invariants
-///
-/// `by_token` has the token of each of `files` with its index, in ascending order.
+/// The files of a session of the previous kernel, by token.
 pub(crate) struct IncomingFiles {
-    files: KVVec<IncomingFile>,
-    by_token: KVVec<(u64, usize)>,
+    files: Table<(u64, IncomingFile)>,
 }
 
 impl IncomingFiles {
     /// Reads what the previous kernel wrote about the files of a session into blocks of
-    /// `block_size` bytes, and adds these to `blocks`. May sleep.
+    /// `block_size` bytes, and claims these. May sleep.
     pub(crate) fn read(
         registry: &Registry,
         memory: &impl Memory,
         block_size: usize,
         set: &wire::FileSet,
-        blocks: &mut KVVec<Extent>,
+        claimed: &mut Claimed,
     ) -> Result<Self, ReadError> {
+        let mut files = Table::new();
+
         if let wire::FileSet { files: 0, count: 0 } = set {
-            return Ok(Self {
-                files: KVVec::new(),
-                by_token: KVVec::new(),
-            });
+            return Ok(Self { files });
         }
 
         let field = ("luo_file_set_ser", "files");
-        let chain = Chain::<wire::File>::follow(memory, block_size, field, set.files)?;
+        let chain = Chain::<wire::File>::follow(memory, claimed, block_size, field, set.files)?;
+
         if chain.len() != set.count {
             let why = "not the number of files in the blocks";
             return damaged("luo_file_set_ser", "count", Found::Number(set.count), why);
         }
 
         // Not more than fits on the pages that were handed over.
-        let mut files = KVVec::with_capacity(set.count as usize, GFP_KERNEL)?;
-        let mut by_token = KVVec::with_capacity(set.count as usize, GFP_KERNEL)?;
+        files.reserve(set.count as usize)?;
 
-        for file in chain.iter(memory) {
-            by_token.push((file.token, files.len()), GFP_KERNEL)?;
-            files.push(IncomingFile::from_wire(registry, file)?, GFP_KERNEL)?;
+        let entries = |place| Chain::<wire::File>::entries(memory, claimed, place);
+        for file in chain.places().flat_map(entries) {
+            let Some(vacant) = files.vacant(&file.token)? else {
+                let why = "a second file of this token";
+                return damaged("luo_file_ser", "token", Found::Number(file.token), why);
+            };
+
+            vacant.insert((file.token, IncomingFile::from_wire(registry, file)?))?;
         }
 
-        sort(&mut by_token);
-        if let Some(&[(token, _), _]) = by_token.array_windows().find(|[(a, _), (b, _)]| a == b) {
-            let why = "a second file of this token";
-            return damaged("luo_file_ser", "token", Found::Number(token), why);
-        }
-
-        blocks.extend_from_slice(chain.blocks(), GFP_KERNEL)?;
-        Ok(Self { files, by_token })
+        Ok(Self { files })
     }
 
     /// Returns the file of `token`. Its handler makes it the first time; asked again, this returns
@@ -810,13 +757,9 @@ impl IncomingFiles {
         registry: &'static Registry,
         token: u64,
     ) -> Result<ARef<File>> {
-        let at = self
-            .by_token
-            .binary_search_by_key(&token, |&(token, _)| token)
-            .map_err(|_| ENOENT)?;
-        let &(_, index) = self.by_token.get(at).ok_or(ENOENT)?;
+        let (_, file) = self.files.get_mut(&token).ok_or(ENOENT)?;
 
-        self.files.get_mut(index).ok_or(ENOENT)?.retrieve(registry)
+        file.retrieve(registry)
     }
 
     /// Lets go of all files, last to first, once all handlers say that this is possible. Those
@@ -824,13 +767,12 @@ impl IncomingFiles {
     ///
     /// Returns `EBUSY` if a handler says that it is not, and then nothing has changed. May sleep.
     pub(crate) fn finish(&mut self, registry: &Registry) -> Result {
-        if !self.files.iter().all(IncomingFile::can_finish) {
+        if !self.files.iter().all(|(_, file)| file.can_finish()) {
             return Err(EBUSY);
         }
-        while let Some(file) = self.files.pop() {
+        for (_, file) in self.files.drain_back() {
             file.finish(registry);
         }
-        self.by_token.clear();
 
         Ok(())
     }

@@ -40,11 +40,11 @@ use crate::abi::Found;
 use crate::block::damaged;
 use crate::block::BlockSet;
 use crate::block::Chain;
+use crate::block::Claimed;
 use crate::block::ReadError;
 use crate::c_api::Argument;
 use crate::c_api::SessionFile;
 use crate::kho;
-use crate::kho::Extent;
 use crate::kho::Memory;
 use crate::kho::Preserved;
 use crate::kho::Published;
@@ -52,22 +52,20 @@ use crate::luo_file::IncomingFiles;
 use crate::luo_file::OutgoingFiles;
 use crate::luo_file::Registry;
 use crate::luo_flb::HandedOver;
-use crate::sort::sort;
 use crate::sync::new_rwsem;
 use crate::sync::RwSemaphore;
+use crate::table::Key;
+use crate::table::Keyed;
+use crate::table::Table;
 use core::mem;
 use kernel::fs::file::flags::O_CLOEXEC;
 use kernel::fs::file::FileDescriptorReservation;
 use kernel::ioctl::_IOC_NR;
 use kernel::new_mutex;
 use kernel::prelude::*;
-use kernel::rbtree::Entry;
-use kernel::rbtree::RBTree;
-use kernel::rbtree::RBTreeNodeReservation;
 use kernel::str::BStr;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use kernel::sync::Mutex;
@@ -88,13 +86,13 @@ pub(crate) type Blocks = Chain<wire::Session>;
 
 /// The name of a session: 1 to 63 bytes, none of them NUL.
 ///
-/// Names are put in order, to be found, by the words that their bytes make up, as these are
-/// compared faster than bytes.
+/// Names are compared and hashed by the words that their bytes make up, which is faster than by
+/// bytes.
 ///
 /// # Invariants
 ///
 /// The first byte is not NUL, the last one is, and so are all after the first NUL.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Eq, IntoBytes, Immutable)]
 #[repr(transparent)]
 pub(crate) struct Name([u64; uapi::NAME_LENGTH / size_of::<u64>()]);
 
@@ -118,6 +116,25 @@ impl Name {
     /// The bytes of the name.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         until_nul(IntoBytes::as_bytes(self)).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        // After a word of NULs there are only NULs.
+        let mut words = self.0.iter().zip(&other.0);
+
+        words
+            .find(|(a, b)| a != b || **a == 0)
+            .is_none_or(|(a, b)| a == b)
+    }
+}
+
+impl Key for Name {
+    fn mix_into(&self, hash: u64) -> u64 {
+        let words = self.0.iter().take_while(|&&word| word != 0);
+
+        words.fold(hash, |hash, word| word.mix_into(hash))
     }
 }
 
@@ -205,10 +222,17 @@ impl<D: Direction> Session<D> {
     }
 }
 
+impl<D: Direction> Keyed for Arc<Session<D>> {
+    type Key = Name;
+
+    fn key(&self) -> &Name {
+        &self.name
+    }
+}
+
 impl Direction for Outgoing {
     type Files = OutgoingFiles;
-    /// Its place in [`InOrder`].
-    type State = Atomic<usize>;
+    type State = ();
 
     #[inline]
     fn ioctl(session: &Session<Self>, cmd: u32, arg: &Argument) -> Result {
@@ -267,7 +291,7 @@ impl Direction for Incoming {
         let finished = session.files.lock().finish(&sessions.registry);
 
         if finished.is_ok() {
-            sessions.incoming.lock().sessions.remove(&session.name);
+            sessions.incoming.lock().remove(session);
         } else {
             pr_warn!(
                 "session '{}' cannot finish yet, it can be retrieved again\n",
@@ -308,6 +332,9 @@ impl Session<Incoming> {
     }
 }
 
+/// Sessions in the order of their creation, by name.
+type ByName<D> = Table<Arc<Session<D>>>;
+
 /// The root blob, what stands in it without sessions, and what it points to from the beginning.
 struct Root {
     blob: Published<[u8]>,
@@ -315,83 +342,14 @@ struct Root {
     flbs: Preserved<wire::FlbPage>,
 }
 
-/// Sessions in the order of their creation.
-///
-/// Who removes one leaves a gap. Gaps are closed when they take half of the room and more is
-/// needed, so that neither creating nor removing a session has to go through all of them.
-///
-/// # Invariants
-///
-/// There are `count` sessions, each at the place that it knows.
-struct InOrder {
-    places: KVVec<Option<Arc<Session<Outgoing>>>>,
-    count: usize,
-}
-
-impl InOrder {
-    fn len(&self) -> usize {
-        self.count
-    }
-
-    /// Makes room for some more. Returns `ENOMEM`.
-    fn reserve(&mut self, additional: usize) -> Result {
-        if self.places.len() == self.places.capacity() && self.count <= self.places.len() / 2 {
-            self.close_gaps();
-        }
-
-        Ok(self.places.reserve(additional, GFP_KERNEL)?)
-    }
-
-    fn push(&mut self, session: Arc<Session<Outgoing>>) -> Result {
-        session.state.store(self.places.len(), Relaxed);
-        self.places.push(Some(session), GFP_KERNEL)?;
-        self.count += 1;
-
-        Ok(())
-    }
-
-    fn remove(&mut self, session: &Session<Outgoing>) {
-        let place = self.places.get_mut(session.state.load(Relaxed));
-
-        if place.and_then(Option::take).is_some() {
-            self.count -= 1;
-        }
-        while let Some(None) = self.places.last() {
-            self.places.pop();
-        }
-    }
-
-    fn close_gaps(&mut self) {
-        if self.count == self.places.len() {
-            return;
-        }
-
-        let mut place = 0;
-
-        self.places.retain(|session| {
-            session.as_ref().is_some_and(|session| {
-                session.state.store(place, Relaxed);
-                place += 1;
-                true
-            })
-        });
-    }
-
-    /// The sessions at the first `places` places.
-    fn first(&self, places: usize) -> impl DoubleEndedIterator<Item = &Arc<Session<Outgoing>>> {
-        self.places.iter().take(places).flatten()
-    }
-}
-
 /// The sessions of this kernel.
 ///
 /// # Invariants
 ///
-/// `names` are those of the sessions, and `blocks` has room for them and no block to spare.
+/// `blocks` has room for all sessions and no block to spare.
 struct OutgoingTable {
     format: &'static dyn Format,
-    names: RBTree<Name, ()>,
-    in_order: InOrder,
+    sessions: ByName<Outgoing>,
     blocks: BlockSet<wire::Session>,
     root: Option<Root>,
 }
@@ -400,43 +358,40 @@ impl OutgoingTable {
     fn new(format: &'static dyn Format) -> Self {
         Self {
             format,
-            names: RBTree::new(),
-            in_order: InOrder {
-                places: KVVec::new(),
-                count: 0,
-            },
+            sessions: Table::new(),
             blocks: BlockSet::new(format.session_block_size()),
             root: None,
         }
     }
 
     fn add(&mut self, sessions: &'static Sessions, name: Name) -> Result<Arc<Session<Outgoing>>> {
-        let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        let Entry::Vacant(entry) = self.names.entry(name) else {
-            return Err(EEXIST);
-        };
-        let files = OutgoingFiles::new(self.format.file_block_size());
-        let session = Session::new(sessions, name, Atomic::new(0), files)?;
+        let count = self.sessions.len();
 
-        Self::make_room(&mut self.in_order, &mut self.blocks)?;
-        self.in_order.push(session.clone())?;
-        entry.insert((), node);
+        self.make_room()?;
+        self.sessions
+            .vacant(&name)
+            .and_then(|vacant| {
+                let vacant = vacant.ok_or(EEXIST)?;
+                let files = OutgoingFiles::new(self.format.file_block_size());
+                let session = Session::new(sessions, name, (), files)?;
 
-        Ok(session)
+                vacant.insert(session.clone())?;
+                Ok(session)
+            })
+            .inspect_err(|_| self.blocks.shrink(count))
     }
 
     /// Makes room for one more session. The arrays are kept when there are fewer again. Tests see
     /// who allocated what, and know them by the name of this function.
     #[inline(never)]
-    fn make_room(in_order: &mut InOrder, blocks: &mut BlockSet<wire::Session>) -> Result {
-        in_order.reserve(1)?;
-        blocks.reserve(in_order.len() + 1)
+    fn make_room(&mut self) -> Result {
+        self.sessions.reserve(1)?;
+        self.blocks.reserve(self.sessions.len() + 1)
     }
 
     fn remove(&mut self, session: &Session<Outgoing>) {
-        if self.names.remove(&session.name).is_some() {
-            self.in_order.remove(session);
-            self.blocks.shrink(self.in_order.len());
+        if self.sessions.remove(&session.name).is_some() {
+            self.blocks.shrink(self.sessions.len());
         }
     }
 
@@ -446,10 +401,7 @@ impl OutgoingTable {
         let mut frozen = 0;
         let mut too_long = false;
 
-        self.in_order.close_gaps();
-
-        let mut sessions = self.in_order.first(self.in_order.len());
-        let frozen_all = sessions.try_for_each(|session| {
+        let frozen_all = self.sessions.iter().try_for_each(|session| {
             let mut files = session.files.lock();
             let name = session.name.to_field();
             let file_set = files.freeze()?;
@@ -470,7 +422,9 @@ impl OutgoingTable {
         });
 
         if let Err(err) = written {
-            for session in self.in_order.first(frozen).rev() {
+            let others = self.sessions.len() - frozen;
+
+            for session in self.sessions.iter().rev().skip(others) {
                 session.files.lock().unfreeze();
             }
             self.blocks.clear();
@@ -494,7 +448,9 @@ pub(crate) enum Handover {
         memory: kho::HandedOver,
         /// In which format they are there.
         format: &'static dyn Format,
-        /// Where they are in it.
+        /// The blocks that they are in.
+        claimed: Claimed,
+        /// Which of these are in the chain of sessions.
         sessions: Blocks,
     },
     /// They are here, or there were none.
@@ -525,13 +481,10 @@ pub(crate) fn refuse(reason: ReadError, session: Option<Name>) -> Error {
     EIO
 }
 
-/// Sessions of the previous kernel, found by name.
-type ByName = RBTree<Name, Arc<Session<Incoming>>>;
-
 /// The sessions of the previous kernel.
 struct IncomingTable {
     handover: Handover,
-    sessions: ByName,
+    sessions: ByName<Incoming>,
 }
 
 impl IncomingTable {
@@ -547,15 +500,22 @@ impl IncomingTable {
             Handover::Pending {
                 mut memory,
                 format,
+                mut claimed,
                 sessions: chain,
             } => {
-                let mut blocks = KVVec::new();
-
-                self.sessions = Self::read(sessions, &memory, format, &chain, &mut blocks)?;
-                memory.release(&blocks);
+                self.sessions = Self::read(sessions, &memory, format, &mut claimed, &chain)?;
+                memory.release(claimed.iter().copied());
                 self.handover = Handover::Restored;
                 Ok(())
             }
+        }
+    }
+
+    fn remove(&mut self, session: &Session<Incoming>) {
+        self.sessions.remove(&session.name);
+        if self.sessions.len() == 0 {
+            // There will be none again.
+            self.sessions = Table::new();
         }
     }
 
@@ -563,68 +523,46 @@ impl IncomingTable {
         sessions: &'static Sessions,
         memory: &impl Memory,
         format: &dyn Format,
+        claimed: &mut Claimed,
         chain: &Blocks,
-        blocks: &mut KVVec<Extent>,
-    ) -> Result<ByName> {
-        let mut table = RBTree::new();
+    ) -> Result<ByName<Incoming>> {
+        let mut table = Table::new();
 
-        blocks
-            .extend_from_slice(chain.blocks(), GFP_KERNEL)
+        table
+            .reserve(chain.len() as usize)
             .map_err(|err| refuse(err.into(), None))?;
-        // A block of two chains is looked for each time that there are twice as many: a chain that
-        // every session claims would else be read for each of them before that is noticed.
-        let mut due = 256;
 
-        for record in chain.iter(memory) {
-            Self::read_session(&mut table, sessions, memory, format, record, blocks)
-                .map_err(|reason| refuse(reason, Name::new(&record.name)))?;
-            if blocks.len() >= due {
-                Self::expect_no_block_twice(blocks).map_err(|reason| refuse(reason, None))?;
-                due = 2 * blocks.len();
+        for place in chain.places() {
+            for record in Blocks::entries(memory, claimed, place) {
+                Self::read_session(&mut table, sessions, memory, format, claimed, record)
+                    .map_err(|reason| refuse(reason, Name::new(&record.name)))?;
             }
         }
-        Self::expect_no_block_twice(blocks).map_err(|reason| refuse(reason, None))?;
 
         Ok(table)
     }
 
-    fn expect_no_block_twice(blocks: &mut [Extent]) -> Result<(), ReadError> {
-        sort(blocks);
-
-        match blocks.array_windows().find(|[a, b]| a == b) {
-            None => Ok(()),
-            Some([block, _]) => damaged(
-                "kho_block_header_ser",
-                "next",
-                Found::Number(block.phys),
-                "a block of two chains",
-            ),
-        }
-    }
-
     fn read_session(
-        table: &mut ByName,
+        table: &mut ByName<Incoming>,
         sessions: &'static Sessions,
         memory: &impl Memory,
         format: &dyn Format,
+        claimed: &mut Claimed,
         record: &wire::Session,
-        blocks: &mut KVVec<Extent>,
     ) -> Result<(), ReadError> {
         let bad_name = |why| damaged("luo_session_ser", "name", Found::Nothing, why);
         let Some(name) = Name::new(&record.name) else {
             return bad_name("empty, or without a NUL");
         };
-        let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        let Entry::Vacant(entry) = table.entry(name) else {
+        let Some(vacant) = table.vacant(&name)? else {
             return bad_name("a second session of this name");
         };
         let size = format.file_block_size();
         let set = &record.file_set;
-        let files = IncomingFiles::read(&sessions.registry, memory, size, set, blocks)?;
+        let files = IncomingFiles::read(&sessions.registry, memory, size, set, claimed)?;
         let session = Session::new(sessions, name, Atomic::new(false), files)?;
 
-        entry.insert(session, node);
-        Ok(())
+        Ok(vacant.insert(session)?)
     }
 }
 
@@ -656,7 +594,7 @@ impl Sessions {
             incoming <- new_mutex!(
                 IncomingTable {
                     handover,
-                    sessions: RBTree::new(),
+                    sessions: Table::new(),
                 },
                 "luo_incoming"
             ),
@@ -678,7 +616,7 @@ impl Sessions {
         };
 
         // Room for the first sessions, so that to create one takes no memory for these.
-        table.in_order.reserve(256)?;
+        table.sessions.reserve(256)?;
         table.blocks.expect_blocks(16)?;
 
         flbs.header.pgcnt = 1;

@@ -105,15 +105,15 @@ fn add_session(count: u8) -> Result {
                 Err(_) => {
                     let room = count.next_multiple_of(SESSIONS_PER_BLOCK);
 
-                    check(table.in_order.len() == count)?;
+                    check(table.sessions.len() == count)?;
                     check(table.blocks.write(room, entry).is_err())?;
                     table.add(sessions, name(count as u8)?)?
                 }
             };
-            check(table.in_order.len() == count + 1)?;
+            check(table.sessions.len() == count + 1)?;
 
             table.remove(&session);
-            check(table.in_order.len() == count)
+            check(table.sessions.len() == count)
         },
     )
 }
@@ -126,6 +126,8 @@ mod suite {
     fn create_session() -> Result {
         add_session(0)?;
         add_session(1)?;
+        // The table of sessions gets an index.
+        add_session(8)?;
         add_session(SESSIONS_PER_BLOCK as u8)
     }
 
@@ -133,6 +135,8 @@ mod suite {
     fn preserve_a_file() -> Result {
         preserve(0, "")?;
         preserve(1, "")?;
+        // The table of files gets an index.
+        preserve(8, "")?;
         preserve(FILES_PER_BLOCK as u64, "")
     }
 
@@ -283,23 +287,22 @@ mod suite {
             "restore sessions",
             || Ok(()),
             |()| {
-                let chain = follow(&Preservations, blocks.head())?;
-                let mut pages = KVVec::new();
+                let (chain, mut claimed) = follow(&Preservations, blocks.head())?;
                 let table = IncomingTable::read(
                     next.sessions(),
                     &Preservations,
                     &LuoV5,
+                    &mut claimed,
                     &chain,
-                    &mut pages,
                 )?;
 
-                Ok::<_, Error>((table, pages))
+                Ok::<_, Error>((table, claimed))
             },
             |(), result| {
                 match result {
-                    Ok((table, pages)) => {
+                    Ok((table, claimed)) => {
                         check(table.iter().count() == 3)?;
-                        check(pages.len() == 4)?;
+                        check(claimed.len() == 4)?;
                     }
                     // For good, and userspace is told that.
                     Err(err) => check(err == EIO)?,

@@ -70,8 +70,8 @@ impl Size {
         Ok(set)
     }
 
-    fn follow(self, memory: &impl Memory, head: u64) -> Result<FileChain, ReadError> {
-        FileChain::follow(memory, self.bytes(), ("record", "head"), head)
+    fn follow(self, memory: &impl Memory, head: u64) -> Result<Followed, ReadError> {
+        follow(memory, self.bytes(), head)
     }
 
     /// Whether the next kernel will find `count` files in the set, and its blocks are as many as
@@ -80,18 +80,40 @@ impl Size {
         let Ok(chain) = self.follow(&Preservations, set.head()) else {
             return false;
         };
-        let mut found = chain.iter(&Preservations).enumerate();
+        let mut found = chain.files(&Preservations).enumerate();
 
-        chain.len() == count as u64
-            && chain.blocks().len() == count.div_ceil(self.files)
-            && set.blocks.iter().map(Preserved::phys).eq(addresses(&chain))
+        chain.chain.len() == count as u64
+            && chain.claimed.len() == count.div_ceil(self.files)
+            && set.blocks.iter().map(Preserved::phys).eq(chain.addresses())
             && found.all(|(number, it)| it.as_bytes() == file(number).as_bytes())
-            && chain.iter(&Preservations).count() == count
+            && chain.files(&Preservations).count() == count
     }
 }
 
-fn addresses(chain: &FileChain) -> impl Iterator<Item = u64> + '_ {
-    chain.blocks().iter().map(|block| block.phys)
+/// A chain, and its blocks.
+struct Followed {
+    chain: FileChain,
+    claimed: Claimed,
+}
+
+/// Follows a chain of which nothing is known.
+fn follow(memory: &impl Memory, block_size: usize, head: u64) -> Result<Followed, ReadError> {
+    let mut claimed = Claimed::new();
+    let chain = FileChain::follow(memory, &mut claimed, block_size, ("record", "head"), head)?;
+
+    Ok(Followed { chain, claimed })
+}
+
+impl Followed {
+    fn addresses(&self) -> impl Iterator<Item = u64> + '_ {
+        self.claimed.iter().map(|block| block.phys)
+    }
+
+    fn files<'m>(&'m self, memory: &'m impl Memory) -> impl Iterator<Item = &'m wire::File> {
+        let places = self.chain.places();
+
+        places.flat_map(|place| FileChain::entries(memory, &self.claimed, place))
+    }
 }
 
 /// Blocks that were "handed over", at addresses of their own choice.
@@ -135,8 +157,8 @@ impl Pages {
         self.blocks[block][at] = value;
     }
 
-    fn follow(&self) -> Result<FileChain, ReadError> {
-        FileChain::follow(self, self.block_size, ("record", "head"), Self::phys(0))
+    fn follow(&self) -> Result<Followed, ReadError> {
+        follow(self, self.block_size, Self::phys(0))
     }
 }
 
@@ -147,11 +169,11 @@ impl Memory for Pages {
         (extent.size == self.block_size).then(|| self.blocks[index].as_bytes())
     }
 
-    fn release(&mut self, _extents: &[Extent]) {}
+    fn release(&mut self, _extents: impl IntoIterator<Item = Extent>) {}
 }
 
 /// The field and the value that a chain is refused for.
-fn refusal(chain: Result<FileChain, ReadError>) -> Option<(&'static str, u64)> {
+fn refusal(chain: Result<Followed, ReadError>) -> Option<(&'static str, u64)> {
     match chain {
         Err(ReadError::Damaged(Damage {
             field,
@@ -358,9 +380,9 @@ mod suite {
     #[test]
     fn no_chain() -> Result {
         let pages = Pages::chain(&[1])?;
-        let chain = FileChain::follow(&pages, PAGE_SIZE, ("record", "head"), 0);
+        let chain = follow(&pages, PAGE_SIZE, 0);
 
-        assert!(chain.is_ok_and(|chain| chain.len() == 0 && chain.blocks().is_empty()));
+        assert!(chain.is_ok_and(|it| it.chain.len() == 0 && it.claimed.len() == 0));
         Ok(())
     }
 
@@ -391,11 +413,11 @@ mod suite {
                 let Ok(chain) = pages.follow() else {
                     return Err(EINVAL);
                 };
-                assert_eq!(chain.len(), counts.iter().sum::<u64>());
-                assert_eq!(chain.blocks().len(), counts.len());
+                assert_eq!(chain.chain.len(), counts.iter().sum::<u64>());
+                assert_eq!(chain.claimed.len(), counts.len());
 
                 let mut found = 0;
-                for file in chain.iter(&pages) {
+                for file in chain.files(&pages) {
                     assert_eq!(file.data, found);
                     found += 1;
                 }
@@ -482,9 +504,11 @@ mod suite {
 
             let memory = handed_over();
             let chain = size.follow(&memory, pages[0].phys()).map_err(|_| EINVAL)?;
-            assert!(addresses(&chain).eq(pages.iter().map(HandedOverPages::phys)));
+            assert!(chain
+                .addresses()
+                .eq(pages.iter().map(HandedOverPages::phys)));
 
-            let mut last = chain.iter(&memory).skip(size.files - 1);
+            let mut last = chain.files(&memory).skip(size.files - 1);
             assert!(last.next().is_some_and(|file| file.data == 0x1234));
             assert!(last.next().is_some_and(|file| file.data == 0x5678));
             assert!(last.next().is_none());
@@ -501,7 +525,7 @@ mod suite {
         let mut memory = handed_over();
 
         page.words()[1] = 1;
-        memory.release(&[released.extent()]);
+        memory.release([released.extent()]);
         for phys in [
             page.phys() + 1,
             page.phys() + 8,
@@ -516,11 +540,11 @@ mod suite {
             1 << 63,
             u64::MAX - 4095,
         ] {
-            let chain = FileChain::follow(&memory, PAGE_SIZE, ("record", "head"), phys);
+            let chain = follow(&memory, PAGE_SIZE, phys);
             assert_eq!(refusal(chain), Some(("head", phys)));
 
             page.words()[0] = phys;
-            let chain = FileChain::follow(&memory, PAGE_SIZE, ("record", "head"), page.phys());
+            let chain = follow(&memory, PAGE_SIZE, page.phys());
             assert_eq!(refusal(chain), Some(("next", phys)));
         }
         Ok(())
@@ -534,7 +558,7 @@ mod suite {
         for (page, next) in pages.iter_mut().zip([phys[1], phys[0]]) {
             page.words()[..2].copy_from_slice(&[next, 1]);
         }
-        let chain = FileChain::follow(&handed_over(), PAGE_SIZE, ("record", "head"), phys[0]);
+        let chain = follow(&handed_over(), PAGE_SIZE, phys[0]);
         assert!(matches!(refusal(chain), Some(("next", _))));
         Ok(())
     }

@@ -53,10 +53,10 @@ pub(crate) type Meaning = KVec<(u64, u64)>;
 impl IncomingFiles {
     /// What was read, in order.
     pub(crate) fn meaning(&self) -> Result<Meaning> {
-        let mut files = KVec::from_elem((0, 0), self.files.len(), GFP_KERNEL)?;
+        let mut files = KVec::with_capacity(self.files.len(), GFP_KERNEL)?;
 
-        for &(token, index) in &self.by_token {
-            files[index] = (token, self.files[index].data);
+        for (token, file) in self.files.iter() {
+            files.push((*token, file.data), GFP_KERNEL)?;
         }
         Ok(files)
     }

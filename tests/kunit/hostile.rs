@@ -221,9 +221,6 @@ impl<'a> Rules<'a> {
         if self.require(root[0] == VERSION, ("luo_ser", "compatible"))? {
             meaning.flbs = self.flbs(root[3])?;
             meaning.sessions = self.sessions(root[2])?;
-            self.blocks.sort_unstable();
-            let shared = self.blocks.array_windows().any(|[a, b]| a == b);
-            self.require(!shared, NEXT)?;
         }
         Ok(meaning)
     }
@@ -276,6 +273,7 @@ impl<'a> Rules<'a> {
             if !self.require(count <= room && (count > 0 || may_be_empty), COUNT)? {
                 break;
             }
+            self.require(!self.blocks[..first].contains(&phys), link)?;
             for entry in block[HEADER..].chunks_exact(SIZE).take(count as usize) {
                 entries.push(entry, GFP_KERNEL)?;
             }

@@ -43,7 +43,7 @@ impl Memory for Preservations {
         })
     }
 
-    fn release(&mut self, _extents: &[Extent]) {}
+    fn release(&mut self, _extents: impl IntoIterator<Item = Extent>) {}
 }
 
 /// Pages of this kernel that look as if the previous one had handed them over.
@@ -397,9 +397,9 @@ mod suite {
             let mut memory = handed_over();
             let Extent { phys, size } = pages.extent();
 
-            memory.release(&[size / 2, size * 2].map(|size| Extent { phys, size }));
+            memory.release([size / 2, size * 2].map(|size| Extent { phys, size }));
             assert!(memory.bytes(pages.extent()).is_some());
-            memory.release(&[pages.extent()]);
+            memory.release([pages.extent()]);
             assert!(memory.bytes(pages.extent()).is_none());
         }
         Ok(())
@@ -413,7 +413,7 @@ mod suite {
         for _ in 0..64 {
             let pages = HandedOverPages::new(MEGABYTE)?;
 
-            handed_over().release(&[pages.extent()]);
+            handed_over().release([pages.extent()]);
         }
         assert!(before.saturating_sub(free_pages()) < 32 << MEGABYTE);
         Ok(())
@@ -424,7 +424,7 @@ mod suite {
         let pages = [HandedOverPages::new(0)?, HandedOverPages::new(0)?];
         let mut memory = handed_over();
 
-        memory.release(&[pages[0].extent()]);
+        memory.release([pages[0].extent()]);
         assert!(memory.page::<u64>(pages[0].phys()).is_none());
         assert!(memory.page::<u64>(pages[1].phys()).is_some());
         Ok(())
@@ -439,7 +439,7 @@ mod suite {
 
         // A page twice, memory of this kernel, no page, nowhere: KHO would warn.
         memory.release(
-            &[
+            [
                 page.phys(),
                 page.phys(),
                 own.phys(),

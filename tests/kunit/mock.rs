@@ -16,6 +16,7 @@
 use crate::abi::luo_v5::LuoV5;
 use crate::abi::put;
 use crate::abi::record as wire;
+use crate::block::Claimed;
 use crate::block::ReadError;
 use crate::kho::tests::Preservations;
 use crate::list_private::EntryRef;
@@ -632,11 +633,11 @@ impl World {
 
     /// Reads back what this kernel has written, into this world. Returns the number of blocks too.
     pub(crate) fn read(&self, set: &wire::FileSet) -> Result<(IncomingFiles, usize), ReadError> {
-        let mut blocks = KVVec::new();
+        let mut claimed = Claimed::new();
         let registry = self.registry();
-        let files = IncomingFiles::read(registry, &Preservations, PAGE_SIZE, set, &mut blocks)?;
+        let files = IncomingFiles::read(registry, &Preservations, PAGE_SIZE, set, &mut claimed)?;
 
-        Ok((files, blocks.len()))
+        Ok((files, claimed.len()))
     }
 
     /// The call that is going to fail: the one after `after` others that begin like it.

@@ -266,8 +266,8 @@ pub(crate) fn incoming_session() -> Result<Arc<Session<Incoming>>> {
     let (sessions, _) = orchestrator(Handover::Restored)?;
     let nothing = wire::FileSet { files: 0, count: 0 };
     let memory = Pages::chain(&[])?;
-    let blocks = &mut KVVec::new();
-    let files = IncomingFiles::read(&sessions.registry, &memory, PAGE_SIZE, &nothing, blocks);
+    let claimed = &mut Claimed::new();
+    let files = IncomingFiles::read(&sessions.registry, &memory, PAGE_SIZE, &nothing, claimed);
 
     let retrieved = Atomic::new(true);
 
@@ -323,14 +323,8 @@ fn finish(session: &Session<Incoming>, page: &UserPage, reserved: u32) -> Result
 impl OutgoingTable {
     fn get(&self, text: &[u8]) -> Result<Arc<Session<Outgoing>>> {
         let name = name(text)?;
-        let session = self
-            .in_order
-            .places
-            .iter()
-            .flatten()
-            .find(|it| it.name == name);
 
-        session.cloned().ok_or(ENOENT)
+        self.sessions.get(&name).cloned().ok_or(ENOENT)
     }
 }
 
@@ -392,10 +386,13 @@ fn hand_over_by_kho() -> Result<[HandedOverPages; 3]> {
 fn pending(pages: &[HandedOverPages; 3]) -> Result<Handover> {
     let memory = handed_over();
 
+    let (sessions, claimed) = follow(&memory, pages[0].phys())?;
+
     Ok(Handover::Pending {
-        sessions: follow(&memory, pages[0].phys())?,
         memory,
         format: &LuoV5,
+        claimed,
+        sessions,
     })
 }
 
@@ -409,9 +406,17 @@ fn restored() -> Result<(&'static Sessions, &'static Handler)> {
 }
 
 /// The chain of sessions whose first block is at `head`.
-pub(crate) fn follow(memory: &impl Memory, head: u64) -> Result<Blocks> {
-    Blocks::follow(memory, PAGE_SIZE, ("luo_ser", "sessions_pa"), head)
-        .map_err(|reason| refuse(reason, None))
+pub(crate) fn follow(memory: &impl Memory, head: u64) -> Result<(Blocks, Claimed)> {
+    follow_of(&LuoV5, memory, head)
+}
+
+/// The same, in a format.
+fn follow_of(format: &dyn Format, memory: &impl Memory, head: u64) -> Result<(Blocks, Claimed)> {
+    let mut claimed = Claimed::new();
+    let (size, field) = (format.session_block_size(), format.sessions_field());
+    let chain = Blocks::follow(memory, &mut claimed, size, field, head);
+
+    Ok((chain.map_err(|reason| refuse(reason, None))?, claimed))
 }
 
 /// Reads the hand-over whose first block of sessions is at `head`; returns it and its blocks.
@@ -419,12 +424,11 @@ fn read(
     sessions: &'static Sessions,
     memory: &impl Memory,
     head: u64,
-) -> Result<(ByName, KVVec<Extent>)> {
-    let chain = follow(memory, head)?;
-    let mut blocks = KVVec::new();
-    let table = IncomingTable::read(sessions, memory, &LuoV5, &chain, &mut blocks)?;
+) -> Result<(ByName<Incoming>, Claimed)> {
+    let (chain, mut claimed) = follow(memory, head)?;
+    let table = IncomingTable::read(sessions, memory, &LuoV5, &mut claimed, &chain)?;
 
-    Ok((table, blocks))
+    Ok((table, claimed))
 }
 
 /// Sessions: name and files of each.
@@ -439,7 +443,7 @@ pub(crate) fn read_sessions(
     let (table, _) = read(sessions, memory, head)?;
     let mut found = KVec::new();
 
-    for session in table.values() {
+    for session in table.iter() {
         let mut name = KVec::new();
 
         name.extend_from_slice(session.name.as_bytes(), GFP_KERNEL)?;
@@ -561,10 +565,10 @@ mod suite {
         let first = create(sessions, &page, b"a")?;
         let _second = create(sessions, &page, b"b")?;
         assert_eq!(create(sessions, &page, b"a").err(), Some(EEXIST));
-        assert_eq!(sessions.outgoing.lock().in_order.len(), 2);
+        assert_eq!(sessions.outgoing.lock().sessions.len(), 2);
 
         drop(first);
-        assert_eq!(sessions.outgoing.lock().in_order.len(), 1);
+        assert_eq!(sessions.outgoing.lock().sessions.len(), 1);
         assert!(create(sessions, &page, b"a").is_ok());
         Ok(())
     }
@@ -589,7 +593,7 @@ mod suite {
             assert_eq!(create(sessions, &page, name).err(), Some(EINVAL));
         }
         assert_eq!(next_fd()?, fd);
-        assert_eq!(sessions.outgoing.lock().in_order.len(), 0);
+        assert_eq!(sessions.outgoing.lock().sessions.len(), 0);
         Ok(())
     }
 
@@ -603,7 +607,7 @@ mod suite {
         assert_eq!(next_fd()?, fd);
 
         let mut table = sessions.outgoing.lock();
-        assert_eq!((table.in_order.len(), table.blocks.head()), (0, 0));
+        assert_eq!((table.sessions.len(), table.blocks.head()), (0, 0));
         assert!(table.add(sessions, name(b"a")?).is_ok());
         Ok(())
     }
@@ -621,7 +625,7 @@ mod suite {
             .is_err_and(|err| err == EEXIST));
 
         // One block holds them all: one entry more does not fit.
-        let count = table.in_order.len();
+        let count = table.sessions.len();
         let file_set = wire::FileSet { files: 0, count: 0 };
         let entry = wire::Session {
             name: [0; 64],
@@ -647,22 +651,9 @@ mod suite {
                     table.remove(&*due.remove(any).map_err(|_| EINVAL)?);
                 }
 
-                let InOrder { places, count } = &table.in_order;
-                let there = places.iter().enumerate();
-                let there = there.filter_map(|(place, it)| Some((place, it.as_ref()?)));
-                assert_eq!(*count, due.len());
-                assert!(there
-                    .clone()
-                    .map(|it| it.1.name())
-                    .eq(due.iter().map(|it| it.name())));
-                assert!(there
-                    .clone()
-                    .all(|(place, it)| it.state.load(Relaxed) == place));
+                let there = table.sessions.iter().map(|it| it.name());
+                assert!(there.eq(due.iter().map(|it| it.name())));
             }
-            assert!(table.in_order.places.capacity() < 4 * due.len());
-
-            table.in_order.close_gaps();
-            assert_eq!(table.in_order.places.len(), due.len());
         }
         Ok(())
     }
@@ -703,7 +694,7 @@ mod suite {
         drop(fd);
         assert!(handler.called(&[("unpreserve", 2), ("unpreserve", 1)]));
         let table = sessions.outgoing.lock();
-        assert_eq!((table.in_order.len(), table.blocks.head()), (0, 0));
+        assert_eq!((table.sessions.len(), table.blocks.head()), (0, 0));
         assert!(table.get(b"a").is_err());
         Ok(())
     }
@@ -841,12 +832,10 @@ mod suite {
 
         let (result, head) = serialize(sessions)?;
         assert_eq!(result, Ok(()));
-        let chain = follow(&Preservations, head)?;
-        let mut order = KVec::new();
-        for record in chain.iter(&Preservations) {
-            order.push(record.name[0], GFP_KERNEL)?;
-        }
-        assert_eq!(&order[..], b"zaby");
+        let (chain, claimed) = follow(&Preservations, head)?;
+        let entries = |place| Blocks::entries(&Preservations, &claimed, place);
+        let order = chain.places().flat_map(entries).map(|it| it.name[0]);
+        assert!(order.eq(*b"zaby"));
         Ok(())
     }
 
@@ -866,7 +855,8 @@ mod suite {
         assert_eq!(blocks.len(), 4);
         let mut orders = blocks.iter().map(|block| preserved_order(block.phys));
         assert!(orders.all(|order| order == Some(0)));
-        assert!(table.keys().map(Name::as_bytes).eq([b"a", b"b", b"c"]));
+        let names = table.iter().map(|session| session.name.as_bytes());
+        assert!(names.eq([b"b", b"a", b"c"]));
         new.incoming.lock().sessions = table;
 
         for (session, token, number) in [(b"b", 0, 1), (b"b", 1, 2), (b"c", 5, 3), (b"c", 68, 66)] {
@@ -902,13 +892,11 @@ mod suite {
             // What this kernel itself writes is of no account.
             for own in FORMATS {
                 let (new, handler) = orchestrator_of(own, Handover::Restored)?;
-                let size = format.session_block_size();
-                let chain = Blocks::follow(&Preservations, size, format.sessions_field(), head);
-                let chain = chain.map_err(|_| EINVAL)?;
-                let mut blocks = KVVec::new();
+                let (chain, mut claimed) = follow_of(format, &Preservations, head)?;
+                let memory = &Preservations;
 
-                let table = IncomingTable::read(new, &Preservations, format, &chain, &mut blocks)?;
-                let found = blocks.iter().map(|block| preserved_order(block.phys));
+                let table = IncomingTable::read(new, memory, format, &mut claimed, &chain)?;
+                let found = claimed.iter().map(|block| preserved_order(block.phys));
                 // One of sessions, one of files, and two of one more.
                 let [sessions, one, two] = orders.map(Some);
                 let mut expected = [sessions, one, two, two];
@@ -940,12 +928,12 @@ mod suite {
         write_hand_over(phys, |page, at, value| pages[page].words()[at] = value);
 
         // In blocks of another size it is not there.
-        let (size, field) = (LuoFdt.session_block_size(), ("record", "field"));
-        assert!(Blocks::follow(&handed_over(), PAGE_SIZE, field, phys[0]).is_err());
-        let sessions = Blocks::follow(&handed_over(), size, field, phys[0]).map_err(|_| EINVAL)?;
+        assert!(follow(&handed_over(), phys[0]).is_err());
+        let (sessions, claimed) = follow_of(&LuoFdt, &handed_over(), phys[0])?;
         let (sessions, _) = orchestrator(Handover::Pending {
             memory: handed_over(),
             format: &LuoFdt,
+            claimed,
             sessions,
         })?;
 
@@ -1099,7 +1087,9 @@ mod suite {
         // Nowhere, the sessions' own block, the other session's block.
         let why = "luo_file_set_ser.count is 0x3: not the number of files in the blocks";
         assert!(is_refused(&[(0, 2 + 8, 0)], "a", why)?);
+        let why = "luo_file_set_ser.files is 0x7000: a block that belongs to a chain already";
         assert!(is_refused(&[(0, 2 + 8, Pages::phys(0))], "a", why)?);
+        let why = "luo_file_set_ser.count is 0x3: not the number of files in the blocks";
         assert!(is_refused(&[(0, 2 + 8, Pages::phys(2))], "a", why)?);
         Ok(())
     }
@@ -1138,14 +1128,15 @@ mod suite {
 
     #[test]
     fn damaged_links_of_files_are_refused() -> Result {
-        let why = "kho_block_header_ser.next is 0x8000: the blocks form a circle";
+        let why = "kho_block_header_ser.next is 0x8000: a block that belongs to a chain already";
         assert!(is_refused(&[(1, 0, Pages::phys(1))], "a", why)?);
         let why = "kho_block_header_ser.next is 0x1: not a page that was handed over";
         assert!(is_refused(&[(2, 0, 1)], "b", why)?);
 
         // On to the sessions' block, on to the other session's.
-        let why = "luo_file_set_ser.count is 0x3: not the number of files in the blocks";
+        let why = "kho_block_header_ser.next is 0x7000: a block that belongs to a chain already";
         assert!(is_refused(&[(1, 0, Pages::phys(0))], "a", why)?);
+        let why = "luo_file_set_ser.count is 0x3: not the number of files in the blocks";
         assert!(is_refused(&[(1, 0, Pages::phys(2))], "a", why)?);
         Ok(())
     }
@@ -1157,14 +1148,14 @@ mod suite {
         assert!(is_refused(&[(0, 1, 0)], "-", why)?);
         let why = "kho_block_header_ser.count is 0x34: more than a block holds";
         assert!(is_refused(&[(0, 1, 52)], "-", why)?);
-        let why = "kho_block_header_ser.next is 0x7000: the blocks form a circle";
+        let why = "kho_block_header_ser.next is 0x7000: a block that belongs to a chain already";
         assert!(is_refused(&[(0, 0, Pages::phys(0))], "-", why)?);
         let why = "kho_block_header_ser.next is 0x6000: not a page that was handed over";
         assert!(is_refused(&[(0, 0, 0x6000)], "-", why)?);
 
-        // On to a block of files: "kunit" is no address.
-        let why = "luo_file_set_ser.files is 0x74696e756b: not a page that was handed over";
-        assert!(is_refused(&[(0, 0, Pages::phys(1))], "kunit", why)?);
+        // On to a block of files: it belongs to session "a" then, and to the chain of sessions.
+        let why = "luo_file_set_ser.files is 0x8000: a block that belongs to a chain already";
+        assert!(is_refused(&[(0, 0, Pages::phys(1))], "a", why)?);
         Ok(())
     }
 
@@ -1192,7 +1183,6 @@ mod suite {
 
         let (sessions, _) = orchestrator(Handover::Restored)?;
         let mut pages = Pages::chain(&[1; FILES + 1])?;
-        let mut blocks = KVVec::new();
 
         pages.word(0, 0, 0);
         pages.word(0, 1, SESSIONS as u64);
@@ -1208,10 +1198,10 @@ mod suite {
             pages.word(file, 2 + 7, file as u64);
         }
 
-        let chain = follow(&pages, Pages::phys(0))?;
-        let table = IncomingTable::read(sessions, &pages, &LuoV5, &chain, &mut blocks);
+        let (chain, mut claimed) = follow(&pages, Pages::phys(0))?;
+        let table = IncomingTable::read(sessions, &pages, &LuoV5, &mut claimed, &chain);
         assert_eq!(table.err(), Some(EIO));
-        assert!(blocks.len() < 4 * FILES);
+        assert_eq!(claimed.len(), 1 + FILES);
         Ok(())
     }
 
@@ -1219,9 +1209,9 @@ mod suite {
     fn a_block_of_two_sessions_is_refused() -> Result {
         // Both have one file now, and it is the same.
         let changes = [(0, 2 + 8, Pages::phys(2)), (0, 2 + 9, 1)];
-        let why = "kho_block_header_ser.next is 0x9000: a block of two chains";
+        let why = "luo_file_set_ser.files is 0x9000: a block that belongs to a chain already";
 
-        assert!(is_refused(&changes, "-", why)?);
+        assert!(is_refused(&changes, "b", why)?);
         Ok(())
     }
 }

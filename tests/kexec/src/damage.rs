@@ -530,13 +530,13 @@ fn blocks(table: &mut Table) {
 
     // The number of files is there twice.
     let next = Place(Page::Files(0, 0), header::NEXT);
-    for (what, value) in [
-        ("zero", Value::Number(0)),
-        ("third", Value::Address(Page::Files(0, 2))),
-        ("other-files", Value::Address(Page::Files(1, 0))),
-        ("sessions", Value::Address(Page::Sessions(0))),
+    for (what, value, due) in [
+        ("zero", Value::Number(0), SET_COUNT),
+        ("third", Value::Address(Page::Files(0, 2)), SET_COUNT),
+        ("other-files", Value::Address(Page::Files(1, 0)), SET_COUNT),
+        ("sessions", Value::Address(Page::Sessions(0)), NEXT),
     ] {
-        let due = Due::Refused(SET_COUNT);
+        let due = Due::Refused(due);
         table.word(&format!("files-next-0-{what}"), next, value, due);
     }
 
@@ -605,17 +605,28 @@ fn sessions(table: &mut Table) {
     // Session 2 has none.
     let empty = session_word(2, session::FILES);
     table.address("no-files", empty, SET_FILES);
-    for (what, place, value) in [
-        ("files-zero", place, Value::Number(0)),
-        ("files-sessions", place, Value::Address(Page::Sessions(0))),
+    for (what, place, value, due) in [
+        ("files-zero", place, Value::Number(0), SET_COUNT),
+        (
+            "files-sessions",
+            place,
+            Value::Address(Page::Sessions(0)),
+            SET_FILES,
+        ),
         (
             "files-second-block",
             place,
             Value::Address(Page::Files(0, 1)),
+            SET_COUNT,
         ),
-        ("no-files-files", empty, Value::Address(Page::Files(1, 0))),
+        (
+            "no-files-files",
+            empty,
+            Value::Address(Page::Files(1, 0)),
+            SET_FILES,
+        ),
     ] {
-        table.word(what, place, value, Due::Refused(SET_COUNT));
+        table.word(what, place, value, Due::Refused(due));
     }
     let both = [
         Wrong::Word(empty, Value::Address(Page::Files(1, 0))),
@@ -624,7 +635,7 @@ fn sessions(table: &mut Table) {
             Value::Number(SHARING as u64),
         ),
     ];
-    table.add("files-of-another-session", &both, Due::Refused(NEXT));
+    table.add("files-of-another-session", &both, Due::Refused(SET_FILES));
 
     for (session, what, value) in [
         (0, "zero", Value::Number(0)),

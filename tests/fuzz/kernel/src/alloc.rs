@@ -17,6 +17,10 @@ pub struct AllocError;
 #[derive(Debug)]
 pub struct RemoveError;
 
+/// An element that there is no room for.
+#[derive(Debug)]
+pub struct PushError<T>(pub T);
+
 /// How to allocate.
 #[derive(Clone, Copy)]
 pub struct Flags;
@@ -132,13 +136,12 @@ impl<T> KVec<T> {
         Ok(())
     }
 
-    /// Appends copies.
-    pub fn extend_from_slice(&mut self, values: &[T], flags: Flags) -> Result<(), AllocError>
-    where
-        T: Clone,
-    {
-        self.reserve(values.len(), flags)?;
-        self.0.extend_from_slice(values);
+    /// Appends, if there is room.
+    pub fn push_within_capacity(&mut self, value: T) -> Result<(), PushError<T>> {
+        if self.0.len() == self.0.capacity() {
+            return Err(PushError(value));
+        }
+        self.0.push(value);
         Ok(())
     }
 

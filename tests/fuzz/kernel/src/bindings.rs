@@ -179,15 +179,6 @@ extern "C" {
     ) -> *const c_void;
 }
 
-extern "C" {
-    fn qsort(
-        base: *mut c_void,
-        num: usize,
-        size: usize,
-        cmp: unsafe extern "C" fn(*const c_void, *const c_void) -> c_int,
-    );
-}
-
 fn errno(result: Result) -> c_int {
     result.map_or_else(Error::to_errno, |()| 0)
 }
@@ -246,15 +237,8 @@ c_functions! {
         machine::restore_free(memory);
     }
 
-    #[no_mangle]
-    fn sort_nonatomic(
-        base: *mut c_void,
-        num: usize,
-        size: usize,
-        cmp: unsafe extern "C" fn(*const c_void, *const c_void) -> c_int,
-        _swap: *const c_void
-    ) {
-        qsort(base, num, size, cmp);
+    fn get_random_u64() -> u64 {
+        1
     }
 
     #[no_mangle]

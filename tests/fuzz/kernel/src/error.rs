@@ -3,6 +3,7 @@
 //! Error numbers.
 
 use crate::alloc::AllocError;
+use crate::alloc::PushError;
 use crate::fs::BadFdError;
 use core::ffi::c_int;
 use core::fmt;
@@ -80,6 +81,12 @@ impl fmt::Debug for Error {
 impl From<AllocError> for Error {
     fn from(_: AllocError) -> Self {
         code::ENOMEM
+    }
+}
+
+impl<T> From<PushError<T>> for Error {
+    fn from(_: PushError<T>) -> Self {
+        code::EINVAL
     }
 }
 

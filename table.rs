@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tables: entries in the order in which they were added, each found by its key, however many there
+//! are.
+//!
+//! The entries are in an array. Another one, the index, is a hash table with linear probing that
+//! says at which place the entry of a key is; a table of few entries does without. So an entry takes
+//! no memory of its own, and is found and removed in the same time in a small and in a large table.
+//! Both arrays grow by doubling. Removing an entry leaves a gap; gaps are closed instead, if half of
+//! a full array are gaps.
+//!
+//! Who chooses the keys does not know which of them collide: that depends on a number that nobody
+//! knows, and is another one in each boot.
+
+use crate::sync::random;
+use core::iter;
+use kernel::prelude::*;
+use kernel::sync::SetOnce;
+
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/table.rs"]
+mod tests;
+
+/// So many entries are looked through faster than the index.
+const FEW: usize = 8;
+
+/// What an entry is found by.
+pub(crate) trait Key: Eq {
+    /// Mixes the key into `hash`.
+    fn mix_into(&self, hash: u64) -> u64;
+}
+
+/// A number that looks random: the golden ratio.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Multiplies, and puts both halves of the product together: what depends on the lower bits of the
+/// factors, and what depends on the upper ones.
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+
+    product as u64 ^ (product >> u64::BITS) as u64
+}
+
+impl Key for u64 {
+    fn mix_into(&self, hash: u64) -> u64 {
+        fold(self ^ hash, hash.rotate_left(32) ^ GOLDEN)
+    }
+}
+
+/// Hashes a key. Keys that are like each other are apart, whatever the secret is.
+fn hash(key: &impl Key, secret: u64) -> u32 {
+    fold(key.mix_into(secret), GOLDEN) as u32
+}
+
+/// What has a key.
+pub(crate) trait Keyed {
+    /// What kind of key.
+    type Key: Key;
+
+    /// Its key, which does not change.
+    fn key(&self) -> &Self::Key;
+}
+
+impl<T> Keyed for (u64, T) {
+    type Key = u64;
+
+    fn key(&self) -> &u64 {
+        &self.0
+    }
+}
+
+/// A slot of an index.
+#[derive(Clone, Copy)]
+struct Slot {
+    /// What the key of an entry is hashed to.
+    hash: u32,
+    /// The place of that entry and 1, or 0 if the slot is free.
+    place: u32,
+}
+
+impl Slot {
+    const FREE: Self = Self { hash: 0, place: 0 };
+
+    fn new(hash: u32, place: usize) -> Self {
+        let place = place as u32 + 1;
+
+        Self { hash, place }
+    }
+
+    fn place(self) -> Option<usize> {
+        (self.place as usize).checked_sub(1)
+    }
+}
+
+/// A hash table of places.
+///
+/// # Invariants
+///
+/// There are no slots, or as many as a power of two. Going from the home of a hash, which its lower
+/// bits tell, to the first free slot, one comes by all places of that hash.
+struct Index {
+    slots: KVVec<Slot>,
+}
+
+impl Index {
+    /// Finds a place of `hash` for which `is_it` holds, and returns its slot and it; if there is
+    /// none, returns the free slot that such a place would get.
+    fn find(&self, hash: u32, is_it: impl Fn(usize) -> bool) -> Result<(usize, usize), usize> {
+        let mut at = self.wrap(hash as usize);
+
+        loop {
+            let slot = self.slots.get(at).copied().unwrap_or(Slot::FREE);
+
+            match slot.place() {
+                None => return Err(at),
+                Some(place) if slot.hash == hash && is_it(place) => return Ok((at, place)),
+                Some(_) => at = self.wrap(at + 1),
+            }
+        }
+    }
+
+    /// The slot of a number; after the last one comes the first one again.
+    fn wrap(&self, at: usize) -> usize {
+        at & self.slots.len().wrapping_sub(1)
+    }
+
+    fn set(&mut self, at: usize, value: Slot) {
+        if let Some(slot) = self.slots.get_mut(at) {
+            *slot = value;
+        }
+    }
+
+    /// Frees a slot.
+    fn free(&mut self, mut free: usize) {
+        let mut at = self.wrap(free + 1);
+
+        // Those behind it move up, unless they would get before their home.
+        while let Some(&slot) = self.slots.get(at).filter(|slot| slot.place != 0) {
+            let from_home = self.wrap(at.wrapping_sub(slot.hash as usize));
+
+            if from_home >= self.wrap(at.wrapping_sub(free)) {
+                self.set(free, slot);
+                free = at;
+            }
+            at = self.wrap(at + 1);
+        }
+        self.set(free, Slot::FREE);
+    }
+}
+
+/// A table.
+///
+/// # Invariants
+///
+/// - `len` of `entries` are not gaps, one of them the last, and no two have the same key.
+/// - `index` has no slots, or the place of each entry, and as many slots or more that are free.
+pub(crate) struct Table<T> {
+    entries: KVVec<Option<T>>,
+    len: usize,
+    index: Index,
+    secret: u64,
+}
+
+impl<T: Keyed> Table<T> {
+    /// Returns a table without entries.
+    pub(crate) fn new() -> Self {
+        static SECRET: SetOnce<u64> = SetOnce::new();
+
+        if SECRET.as_ref().is_none() {
+            SECRET.populate(random());
+        }
+
+        // INVARIANT: There are no entries.
+        Self {
+            entries: KVVec::new(),
+            len: 0,
+            index: Index {
+                slots: KVVec::new(),
+            },
+            secret: SECRET.as_ref().copied().unwrap_or_default(),
+        }
+    }
+
+    /// The number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The entries, in the order in which they were added.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.entries.iter().flatten()
+    }
+
+    /// As [`Self::iter`], to change them.
+    pub(crate) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> {
+        self.entries.iter_mut().flatten()
+    }
+
+    /// The entry at a place: if none was removed, the one that was added when there were so many.
+    pub(crate) fn nth(&self, place: usize) -> Option<&T> {
+        self.entries.get(place)?.as_ref()
+    }
+
+    /// The entry of `key`.
+    pub(crate) fn get(&self, key: &T::Key) -> Option<&T> {
+        let (_, place) = self.find(key).ok()?;
+
+        self.nth(place)
+    }
+
+    /// As [`Self::get`], to change it.
+    pub(crate) fn get_mut(&mut self, key: &T::Key) -> Option<&mut T> {
+        let (_, place) = self.find(key).ok()?;
+
+        self.entries.get_mut(place)?.as_mut()
+    }
+
+    /// Makes room for `additional` entries, so that to add them takes no memory.
+    ///
+    /// Returns `ENOMEM`. May sleep.
+    #[inline]
+    pub(crate) fn reserve(&mut self, additional: usize) -> Result {
+        if self.entries.capacity() - self.entries.len() < additional {
+            self.reserve_places(additional)?;
+        }
+
+        let slots = 2 * (self.len + additional);
+        if slots > self.index.slots.len() && self.entries.len() + additional > FEW {
+            self.reserve_slots(slots)?;
+        }
+
+        Ok(())
+    }
+
+    fn reserve_places(&mut self, additional: usize) -> Result {
+        if self.len <= self.entries.len() / 2 {
+            self.close_gaps();
+        }
+        if additional > u32::MAX as usize - self.entries.len() {
+            return Err(ENOMEM);
+        }
+
+        Ok(self.entries.reserve(additional, GFP_KERNEL)?)
+    }
+
+    fn reserve_slots(&mut self, count: usize) -> Result {
+        let count = count.next_power_of_two();
+
+        self.index.slots = KVVec::from_elem(Slot::FREE, count, GFP_KERNEL)?;
+        self.fill_index();
+
+        Ok(())
+    }
+
+    /// Makes room for an entry of `key`; returns [`None`] if there is one.
+    ///
+    /// Returns `ENOMEM`. May sleep.
+    pub(crate) fn vacant(&mut self, key: &T::Key) -> Result<Option<Vacant<'_, T>>> {
+        self.reserve(1)?;
+
+        Ok(self.find(key).err().map(|(slot, hash)| Vacant {
+            table: self,
+            slot,
+            hash,
+        }))
+    }
+
+    /// Removes the entry of `key`.
+    pub(crate) fn remove(&mut self, key: &T::Key) -> Option<T> {
+        let (slot, place) = self.find(key).ok()?;
+        let entry = self.entries.get_mut(place)?.take();
+
+        self.index.free(slot);
+        self.len -= 1;
+        while let Some(None) = self.entries.last() {
+            self.entries.pop();
+        }
+
+        entry
+    }
+
+    /// Removes all entries, the last one first.
+    pub(crate) fn drain_back(&mut self) -> impl Iterator<Item = T> + use<'_, T> {
+        // INVARIANT: Without an index, those that are still there are found as before.
+        self.index.slots.clear();
+
+        iter::from_fn(|| self.entries.pop())
+            .flatten()
+            .inspect(|_| self.len -= 1)
+    }
+
+    /// The slot and the place of the entry of `key`; or else the slot that it would get, and its
+    /// hash.
+    fn find(&self, key: &T::Key) -> Result<(usize, usize), (usize, u32)> {
+        let is_it = |place| self.nth(place).is_some_and(|it| it.key() == key);
+
+        if self.index.slots.is_empty() {
+            let place = (0..self.entries.len()).find(|&place| is_it(place));
+
+            return place.map(|place| (0, place)).ok_or((0, 0));
+        }
+
+        let hash = hash(key, self.secret);
+
+        self.index.find(hash, is_it).map_err(|slot| (slot, hash))
+    }
+
+    fn close_gaps(&mut self) {
+        self.entries.retain(|entry| entry.is_some());
+        self.index.slots.fill(Slot::FREE);
+        self.fill_index();
+    }
+
+    /// Enters all places into an index whose slots are free.
+    fn fill_index(&mut self) {
+        for (place, entry) in self.entries.iter().enumerate() {
+            let Some(entry) = entry else {
+                continue;
+            };
+            let hash = hash(entry.key(), self.secret);
+
+            if let Err(slot) = self.index.find(hash, |_| false) {
+                self.index.set(slot, Slot::new(hash, place));
+            }
+        }
+    }
+}
+
+/// Room for an entry of a key that is not in the table.
+///
+/// # Invariants
+///
+/// There is room for one more entry, and `slot` is the one that an entry of `hash` would get.
+pub(crate) struct Vacant<'t, T> {
+    table: &'t mut Table<T>,
+    slot: usize,
+    hash: u32,
+}
+
+impl<T> Vacant<'_, T> {
+    /// Adds the entry, whose key has to be the one that there is room for.
+    pub(crate) fn insert(self, entry: T) -> Result {
+        let slot = Slot::new(self.hash, self.table.entries.len());
+
+        self.table.entries.push_within_capacity(Some(entry))?;
+        self.table.index.set(self.slot, slot);
+        self.table.len += 1;
+
+        Ok(())
+    }
+}

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tables against a model: the same entries in a vector, looked through from its beginning.
+
+use super::*;
+
+/// Numbers that look random, and are the same in each run: xorshift.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) % limit
+    }
+}
+
+/// A key of which 16 have the same hash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Clash(u64);
+
+impl Key for Clash {
+    fn mix_into(&self, _hash: u64) -> u64 {
+        self.0 / 16
+    }
+}
+
+impl Keyed for (Clash, u64) {
+    type Key = Clash;
+
+    fn key(&self) -> &Clash {
+        &self.0
+    }
+}
+
+/// Several words, as a name.
+impl Key for [u64; 2] {
+    fn mix_into(&self, hash: u64) -> u64 {
+        self.iter().fold(hash, |hash, word| word.mix_into(hash))
+    }
+}
+
+/// Whether the table has the entries of the model, in its order, and keeps its promises.
+fn agree<K>(table: &Table<(K, u64)>, model: &[(K, u64)]) -> bool
+where
+    K: Copy + PartialEq,
+    (K, u64): Keyed<Key = K>,
+{
+    let slots = &table.index.slots;
+    let taken = slots.iter().filter(|slot| slot.place().is_some()).count();
+
+    table.len() == model.len()
+        && table.iter().eq(model)
+        && table.iter().rev().eq(model.iter().rev())
+        && model.iter().all(|it| table.get(&it.0) == Some(it))
+        && !matches!(table.entries.last(), Some(None))
+        && (slots.is_empty() && table.entries.len() <= FEW
+            || slots.len().is_power_of_two()
+                && slots.len() >= 2 * table.len()
+                && taken == table.len())
+}
+
+/// Adds and removes entries of keys below `keys`, of which there will be about `share` percent.
+fn add_and_remove<K>(seed: u64, keys: u64, share: u64, key: fn(u64) -> K) -> Result
+where
+    K: Copy + PartialEq,
+    (K, u64): Keyed<Key = K>,
+{
+    let mut random = Random(seed);
+    let mut table = Table::new();
+    let mut model: KVec<(K, u64)> = KVec::new();
+
+    for value in 0..1000 {
+        let key = key(random.below(keys));
+        let at = model.iter().position(|it| it.0 == key);
+
+        if random.below(100) < share {
+            let vacant = table.vacant(&key)?;
+
+            assert_eq!(vacant.is_none(), at.is_some());
+            if let Some(vacant) = vacant {
+                vacant.insert((key, value))?;
+                model.push((key, value), GFP_KERNEL)?;
+            }
+        } else {
+            let removed = table.remove(&key);
+            let due = at.map(|at| model.remove(at));
+
+            assert!(removed == due.transpose().map_err(|_| EINVAL)?);
+            assert!(table.get(&key).is_none());
+        }
+        assert!(agree(&table, &model));
+    }
+    // Gaps are closed: there is never room for more than twice as many as there ever were.
+    assert!(table.entries.capacity() < 4 * keys as usize);
+
+    for _ in 0..model.len() / 2 {
+        assert!(table.drain_back().next() == model.pop());
+    }
+    assert!(table.iter().eq(&model[..]));
+    Ok(())
+}
+
+#[kunit_tests(luo_table)]
+mod suite {
+    use super::*;
+
+    #[test]
+    fn agrees_with_a_model() -> Result {
+        for seed in 1..=16 {
+            for (keys, share) in [(6, 50), (12, 60), (40, 50), (300, 55), (300, 90)] {
+                add_and_remove(seed, keys, share, |key| key)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn agrees_with_a_model_if_keys_collide() -> Result {
+        for seed in 1..=16 {
+            for (keys, share) in [(6, 50), (12, 60), (40, 50), (300, 55), (300, 90)] {
+                add_and_remove(seed, keys, share, Clash)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_not_inserted_is_not_there() -> Result {
+        let mut table = Table::new();
+
+        for key in 0..100 {
+            assert!(table.vacant(&key)?.is_some());
+            assert!(table.get(&key).is_none());
+            assert_eq!(table.len(), key as usize);
+            table.vacant(&key)?.ok_or(EEXIST)?.insert((key, ()))?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn entries_can_be_changed() -> Result {
+        for count in [1, FEW as u64, FEW as u64 + 1, 100] {
+            let mut table = Table::new();
+
+            for key in 0..count {
+                table.vacant(&key)?.ok_or(EEXIST)?.insert((key, key))?;
+            }
+            table.get_mut(&(count - 1)).ok_or(ENOENT)?.1 = 1000;
+            assert!(table
+                .iter()
+                .all(|&(key, value)| value == key || value == 1000));
+            for (_, value) in table.iter_mut() {
+                *value += 1;
+            }
+            for key in 0..count {
+                let due = if key == count - 1 { 1001 } else { key + 1 };
+
+                assert_eq!(table.get(&key), Some(&(key, due)));
+            }
+            assert!(table.get_mut(&count).is_none());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn who_drains_may_stop_half_way() -> Result {
+        let mut table = Table::new();
+        let mut model = KVec::new();
+
+        for key in 0..100 {
+            table.vacant(&key)?.ok_or(EEXIST)?.insert((key, key))?;
+            model.push((key, key), GFP_KERNEL)?;
+        }
+        table.remove(&98);
+        assert!(table.drain_back().map(|it| it.0).take(3).eq([99, 97, 96]));
+        assert_eq!(table.len(), 96);
+        assert_eq!(table.get(&95), Some(&(95, 95)));
+        assert!(table.get(&96).is_none());
+
+        // The index comes back when it is needed, and knows no more than it has to.
+        table.vacant(&96)?.ok_or(EEXIST)?.insert((96, 96))?;
+        model.truncate(97);
+        assert!(!table.index.slots.is_empty() && agree(&table, &model));
+
+        assert_eq!(table.drain_back().count(), 97);
+        assert_eq!((table.len(), table.iter().count()), (0, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn room_that_was_made_is_there() -> Result {
+        for room in [1, FEW, FEW + 1, 100, 1000] {
+            let mut table = Table::new();
+
+            table.reserve(room)?;
+            let (entries, slots) = (table.entries.as_ptr(), table.index.slots.as_ptr());
+            for key in 0..room as u64 {
+                table.vacant(&key)?.ok_or(EEXIST)?.insert((key, ()))?;
+            }
+            assert!(entries == table.entries.as_ptr());
+            assert!(slots == table.index.slots.as_ptr());
+        }
+        assert_eq!(Table::<(u64, ())>::new().reserve(1 << 32), Err(ENOMEM));
+        Ok(())
+    }
+
+    #[test]
+    fn keys_that_collide_do_so_with_one_secret_only() -> Result {
+        const SLOTS: u32 = 1 << 10;
+
+        let slot = |key: u64, secret| hash(&key, secret) % SLOTS;
+
+        for shift in [0, 12, 32, 40, 47] {
+            for other in [0x1319_8a2e_0370_7344, 0xa409_3822_0000_0000, 1] {
+                let mut taken = KVec::from_elem(false, SLOTS as usize, GFP_KERNEL)?;
+                let mut count = 0;
+                let keys = (0..100 * u64::from(SLOTS)).map(|number| number << shift);
+
+                for key in keys.filter(|&key| slot(key, 0x243f_6a88_85a3_08d3) == 0) {
+                    taken[slot(key, other) as usize] = true;
+                    count += 1;
+                }
+                // Of 100 that are thrown in at random: 95.
+                assert!(count > 50 && taken.iter().filter(|&&it| it).count() > count * 4 / 5);
+            }
+        }
+        Ok(())
+    }
+
+    /// Of keys in a row, multiples of a page, single bits, and others that differ in their upper
+    /// bits only, few share a slot.
+    #[test]
+    fn keys_are_spread() -> Result {
+        let keys: [fn(u64) -> [u64; 2]; 6] = [
+            |it| [it, 0],
+            |it| [it << 12, 0],
+            |it| [it << 52, 0],
+            |it| [u64::from_le_bytes(*b"session-"), it],
+            |it| [1, it << 52],
+            |it| [it << 58, (it >> 6) << 58],
+        ];
+
+        for key in keys {
+            for secret in [0x243f_6a88_85a3_08d3, 0x9abc_def0_0000_0000, 1] {
+                let mut slots = KVec::from_elem(0u8, 8192, GFP_KERNEL)?;
+
+                for number in 0..4096 {
+                    let slot = hash(&key(number), secret) as usize % slots.len();
+                    slots[slot] = slots[slot].saturating_add(1);
+                }
+                let most = slots.iter().max().copied().unwrap_or_default();
+                let taken = slots.iter().filter(|&&keys| keys > 0).count();
+
+                // If they were thrown in at random: 3224, and 6 or 7 in the fullest one.
+                assert!(taken > 2900 && most < 16);
+            }
+        }
+        Ok(())
+    }
+}
