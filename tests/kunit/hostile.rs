@@ -71,7 +71,8 @@ impl HandOver {
     /// A sound one: sessions a and b, c and d, e; four files of a, two of b, one of e; three FLBs.
     fn sound() -> Result<Self> {
         let mut this = Self {
-            words: KVVec::from_elem([0; WORDS], PAGES, GFP_KERNEL)?,
+            // Not `from_elem()`: code that is not optimised would copy pages onto its stack.
+            words: KVVec::zeroed(PAGES, GFP_KERNEL)?,
             entry: (Pages::phys(ROOT), 32),
             fields: KVec::new(),
         };

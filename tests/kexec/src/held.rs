@@ -3,15 +3,16 @@
 //! What the kernel holds on behalf of LUO, counted, so that a test that leaves something behind
 //! fails.
 //!
-//! That is what KHO preserves, and memory: with `slab_debug=U,kmalloc-*` the kernel knows of each
-//! object the call stack that allocated it. What LUO wanted, or somebody on its behalf, has one of
-//! its functions in that stack. What a driver registered stays for as long as the driver does, and
-//! has an initcall in it; arrays that have grown with the number of sessions stay as they are, and
-//! have `make_room`; and what the slab allocator takes to manage the objects of other caches was
-//! asked for in exchanging a sheaf of a processor's.
+//! That is what KHO preserves, and memory: told to by [`OWNERS`], the kernel knows of each object
+//! the call stack that allocated it. What LUO wanted, or somebody on its behalf, has one of its
+//! functions in that stack. What a driver registered stays for as long as the driver does, and has
+//! an initcall in it; arrays that have grown with the number of sessions stay as they are, and have
+//! `make_room`; and what the slab allocator takes to manage the objects of other caches was asked
+//! for in exchanging a sheaf of a processor's.
 
 use crate::{preserved, World};
 use anyhow::{ensure, Context, Result};
+use luo_guest::{NO_OWNERS, OWNERS};
 use std::{collections::BTreeMap, fs, mem, path::Path};
 
 const CACHES: &str = "/sys/kernel/slab";
@@ -42,24 +43,32 @@ impl Held {
     /// What is held now.
     pub fn now() -> Result<Self> {
         let parameters = fs::read_to_string("/proc/cmdline")?;
-        ensure!(
-            parameters.contains("slab_debug=U,kmalloc-*"),
-            "the kernel was not told to remember who allocated what"
-        );
         let mut held = Self::default();
-        for cache in fs::read_dir(CACHES).context(CACHES)? {
-            let cache = cache?.file_name();
-            if cache.to_string_lossy().starts_with("kmalloc-") {
-                // KASAN holds freed objects back until told to let them go.
-                fs::write(Path::new(CACHES).join(&cache).join("shrink"), "1")?;
-                held.add(&Path::new(TRACES).join(&cache).join("alloc_traces"))?;
-            }
+        if !parameters.contains(NO_OWNERS) {
+            ensure!(
+                parameters.contains(OWNERS),
+                "the kernel was not told to remember who allocated what"
+            );
+            held.add_caches()?;
         }
         if let Some(number) = preserved::blocks()? {
             let stacks = [("kho_preserve_pages".to_owned(), number)].into();
             held.made.insert("KHO".to_owned(), stacks);
         }
         Ok(held)
+    }
+
+    /// Adds what was allocated and is LUO's.
+    fn add_caches(&mut self) -> Result<()> {
+        for cache in fs::read_dir(CACHES).context(CACHES)? {
+            let cache = cache?.file_name();
+            if cache.to_string_lossy().starts_with("kmalloc-") {
+                // KASAN holds freed objects back until told to let them go.
+                fs::write(Path::new(CACHES).join(&cache).join("shrink"), "1")?;
+                self.add(&Path::new(TRACES).join(&cache).join("alloc_traces"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds what is LUO's in a list of stacks, each below a line that begins with the number of

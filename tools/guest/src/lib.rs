@@ -31,6 +31,11 @@ pub const KERNEL: &str = "/boot/bzImage";
 /// Where it finds the one for odd stages, if that is another.
 pub const ODD_KERNEL: &str = "/boot/bzImage-odd";
 
+/// A kernel parameter: to remember who allocated what, for the tests to see what LUO holds.
+pub const OWNERS: &str = "slab_debug=U,kmalloc-*";
+/// Not to.
+pub const NO_OWNERS: &str = "slab_debug=-";
+
 /// An argument that stands for the number of the stage.
 pub const STAGE: &str = "@stage@";
 

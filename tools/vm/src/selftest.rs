@@ -13,6 +13,7 @@ use anyhow::Result;
 use clap::Args;
 use clap::ValueEnum;
 use luo_guest::DAMAGED;
+use luo_guest::OWNERS;
 use luo_vm::callbacks;
 use luo_vm::tap::Case;
 use luo_vm::tap::Tap;
@@ -61,9 +62,6 @@ const WRITTEN: [&str; 3] = [
     "stage2:liveupdate.abi=luo-v5",
     "stage3:liveupdate.abi=luo-fdt",
 ];
-
-/// Has the kernel remember who allocated what, for the tests to see what LUO holds.
-const OWNERS: &str = "slab_debug=U,kmalloc-*";
 
 /// The implementation of LUO in the kernel.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]

@@ -145,12 +145,14 @@ impl Vm {
 
     /// Logs to `trace` the instructions of the kernel that come to be executed, of those in
     /// `ranges`, as QEMU's `-dfilter` takes them: only known without KASLR, which is switched off.
+    /// So is remembering who allocated what: such a kernel is not optimised, and its call stacks
+    /// are deeper than it remembers.
     pub fn trace(mut self, ranges: &str, trace: &Path) -> Self {
         self.qemu_args = ["-d", "in_asm", "-dfilter", ranges, "-D"]
             .map(OsString::from)
             .into();
         self.qemu_args.push(trace.into());
-        self.params(["nokaslr"])
+        self.params(["nokaslr", luo_guest::NO_OWNERS])
     }
 
     /// Runs the machine to its end, or to its timeout, and shows `watch` every line.
