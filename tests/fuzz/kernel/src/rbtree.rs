@@ -55,18 +55,8 @@ impl<K: Ord, V> RBTree<K, V> {
         }
     }
 
-    /// The value of `key`.
-    pub fn get(&self, key: &K) -> Option<&V> {
-        self.0.get(key)
-    }
-
     /// Takes the value of `key` out.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         self.0.remove(key)
-    }
-
-    /// All values, in the order of their keys.
-    pub fn values(&self) -> impl Iterator<Item = &V> {
-        self.0.values()
     }
 }
