@@ -558,6 +558,23 @@ mod suite {
     }
 
     #[test]
+    fn every_byte_of_a_name_counts() -> Result {
+        let whole = [b'a'; 63];
+
+        for at in 0..whole.len() {
+            let mut other = whole;
+
+            other[at] = b'b';
+            assert!(name(&other)? != name(&whole)? && name(&other)? == name(&other)?);
+            if at > 0 {
+                assert!(name(&whole[..at])? != name(&whole)?);
+                assert!(name(&whole[..at])? == name(&whole[..at])?);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_name_is_taken_until_its_session_is_closed() -> Result {
         let (sessions, _) = orchestrator(Handover::Restored)?;
         let page = UserPage::new()?;
