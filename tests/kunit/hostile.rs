@@ -15,6 +15,7 @@ use crate::luo_file::tests::Meaning as Files;
 use crate::luo_session::tests::logged;
 use crate::luo_session::tests::orchestrator;
 use crate::luo_session::tests::read_sessions;
+use crate::mock::Random;
 use kernel::fmt;
 use kernel::str::CString;
 
@@ -422,18 +423,6 @@ fn values(old: u64) -> [(&'static str, u64); 12] {
         ("beyond memory", 1 << 52),
         ("MMIO", 0xfee0_0000),
     ]
-}
-
-/// Numbers that look random, and are the same in each run: xorshift.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % limit
-    }
 }
 
 #[kunit_tests(luo_hostile)]

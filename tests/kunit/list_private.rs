@@ -3,6 +3,7 @@
 //! Tests of [`crate::list_private`]: against a model, against C code, and of every error.
 
 use super::*;
+use crate::mock::Random;
 use core::array;
 use kernel::types::Opaque;
 
@@ -160,18 +161,6 @@ unsafe fn entry_ref(flb: &Flb) -> EntryRef<Flb> {
 /// Whether both are the same entries, not just equal ones.
 fn same<'a>(found: impl Iterator<Item = &'a Flb>, flbs: impl Iterator<Item = &'a Flb>) -> bool {
     found.map(ptr::from_ref).eq(flbs.map(ptr::from_ref))
-}
-
-/// Numbers that look random and are the same in each run (Marsaglia's xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
 }
 
 fn shows<'a>(found: impl Iterator<Item = &'a Item>, model: impl Iterator<Item = usize>) -> bool {

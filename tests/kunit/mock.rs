@@ -60,6 +60,19 @@ pub(crate) fn check(ok: bool) -> Result {
     Err(EINVAL)
 }
 
+/// Numbers that look random, and are the same in each run (Marsaglia's xorshift).
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    /// The next number, less than `bound`.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize % bound
+    }
+}
+
 /// Files that are written as `luo-v5` wants it.
 impl Default for OutgoingFiles {
     fn default() -> Self {

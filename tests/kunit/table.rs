@@ -3,18 +3,7 @@
 //! Tables against a model: the same entries in a vector, looked through from its beginning.
 
 use super::*;
-
-/// Numbers that look random, and are the same in each run: xorshift.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) % limit
-    }
-}
+use crate::mock::Random;
 
 /// A key of which 16 have the same hash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +51,7 @@ where
 }
 
 /// Adds and removes entries of keys below `keys`, of which there will be about `share` percent.
-fn add_and_remove<K>(seed: u64, keys: u64, share: u64, key: fn(u64) -> K) -> Result
+fn add_and_remove<K>(seed: u64, keys: usize, share: usize, key: fn(u64) -> K) -> Result
 where
     K: Copy + PartialEq,
     (K, u64): Keyed<Key = K>,
@@ -72,7 +61,7 @@ where
     let mut model: KVec<(K, u64)> = KVec::new();
 
     for value in 0..1000 {
-        let key = key(random.below(keys));
+        let key = key(random.below(keys) as u64);
         let at = model.iter().position(|it| it.0 == key);
 
         if random.below(100) < share {
@@ -93,7 +82,7 @@ where
         assert!(agree(&table, &model));
     }
     // Gaps are closed: there is never room for more than twice as many as there ever were.
-    assert!(table.entries.capacity() < 4 * keys as usize);
+    assert!(table.entries.capacity() < 4 * keys);
 
     for _ in 0..model.len() / 2 {
         assert!(table.drain_back().next() == model.pop());
