@@ -38,6 +38,7 @@ use crate::luo_flb::HandedOver;
 use crate::luo_flb::HeldFlbs;
 use crate::sync::new_rwsem;
 use crate::sync::RwSemaphore;
+use crate::table::hash;
 use crate::table::Table;
 use core::ops::Deref;
 use core::ptr;
@@ -363,10 +364,7 @@ impl Ids {
     }
 
     fn tree(&self, id: usize) -> Option<&SpinLock<RBTree<usize, ()>>> {
-        // Multiplication by the golden ratio brings what tells addresses apart to the upper bits.
-        let hash = (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-
-        self.trees.get((hash >> 32) as usize % Self::TREES)
+        self.trees.get(hash(&(id as u64), 0) as usize % Self::TREES)
     }
 }
 

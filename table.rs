@@ -48,7 +48,7 @@ impl Key for u64 {
 }
 
 /// Hashes a key. Keys that are like each other are apart, whatever the secret is.
-fn hash(key: &impl Key, secret: u64) -> u32 {
+pub(crate) fn hash(key: &impl Key, secret: u64) -> u32 {
     fold(key.mix_into(secret), GOLDEN) as u32
 }
 
