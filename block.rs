@@ -3,8 +3,8 @@
 //! Linked serialization blocks: arrays of entries of one type, of any length, in preserved memory.
 //!
 //! A kernel that preserves keeps a [`BlockSet`] as large as what it would have to write, so that
-//! writing itself needs no memory. A kernel that was handed a chain of blocks first follows it to
-//! its end, believing nothing, and gets a [`Chain`] that it can read.
+//! writing itself needs no memory. A kernel that was handed a chain of blocks follows it with a
+//! [`Reader`] to its end, believing nothing, and gets a copy of the entries.
 //!
 //! C source: `kernel/liveupdate/kho_block.c`.
 
@@ -12,7 +12,6 @@ use crate::abi::block::capacity;
 use crate::abi::block::Header;
 use crate::abi::block::C_MAX_BLOCKS;
 use crate::abi::format::Field;
-use crate::abi::record;
 use crate::abi::Damage;
 use crate::abi::Found;
 use crate::kho::Extent;
@@ -21,26 +20,17 @@ use crate::kho::Preserved;
 use crate::table::Table;
 use core::marker::PhantomData;
 use core::num::NonZeroUsize;
-use core::ops::Range;
+use kernel::alloc::flags::__GFP_NOWARN;
 use kernel::alloc::AllocError;
 use kernel::prelude::*;
 use zerocopy::FromZeros;
-use zerocopy::Immutable;
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/block.rs"]
 pub(crate) mod tests;
 
 /// The header of a block, and what it has room for; [`None`] if that is less than a header.
-fn split<E: FromBytes + Immutable>(block: &[u8]) -> Option<(&Header, &[E])> {
-    let (header, rest) = Header::ref_from_prefix(block).ok()?;
-    let (entries, _) = <[E]>::ref_from_prefix(rest).ok()?;
-
-    Some((header, entries))
-}
-
-/// As [`split`], to write.
-fn split_mut<E: FromBytes + IntoBytes>(block: &mut [u8]) -> Option<(&mut Header, &mut [E])> {
+fn split<E: FromBytes + IntoBytes>(block: &mut [u8]) -> Option<(&mut Header, &mut [E])> {
     let (header, rest) = Header::mut_from_prefix(block).ok()?;
     let (entries, _) = <[E]>::mut_from_prefix(rest).ok()?;
 
@@ -161,7 +151,7 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
     fn link(&mut self, len: usize, next: u64) {
         let last = len.checked_sub(1).and_then(|at| self.blocks.get_mut(at));
 
-        if let Some((header, _)) = last.and_then(|block| split_mut::<E>(block)) {
+        if let Some((header, _)) = last.and_then(|block| split::<E>(block)) {
             header.next = next;
         }
     }
@@ -185,7 +175,7 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
         let capacity = self.capacity();
         let at = index % capacity;
         let block = self.blocks.get_mut(index / capacity).ok_or(ENOSPC)?;
-        let (header, entries) = split_mut(block).ok_or(ENOSPC)?;
+        let (header, entries) = split(block).ok_or(ENOSPC)?;
 
         *entries.get_mut(at).ok_or(ENOSPC)? = entry;
         header.count = at as u64 + 1;
@@ -198,7 +188,7 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
         let Row { first, others } = &mut self.blocks;
 
         for block in Iterator::chain(first.iter_mut(), others) {
-            if let Some((header, entries)) = split_mut::<E>(block) {
+            if let Some((header, entries)) = split::<E>(block) {
                 header.count = 0;
                 entries.zero();
             }
@@ -220,8 +210,6 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
 pub(crate) enum ReadError {
     /// It cannot be believed.
     Damaged(Damage),
-    /// It has a file that nobody here can retrieve.
-    NoHandler(record::File),
     /// This kernel failed; the hand-over may be sound.
     Kernel(Error),
 }
@@ -249,94 +237,85 @@ impl From<AllocError> for ReadError {
     }
 }
 
-/// The blocks that another kernel wrote, as far as they were found. Each belongs to one chain.
+/// The pages of a hand-over that were read. Each belongs to one chain.
 pub(crate) type Claimed = Table<Extent>;
 
-/// A chain of blocks that another kernel wrote, of entries of type `E`.
-///
-/// # Invariants
-///
-/// All blocks could be read when the chain was followed, and none claims more entries than it has
-/// room for.
-pub(crate) struct Chain<E> {
-    /// Their places among the claimed blocks.
-    places: Range<usize>,
-    entries: u64,
-    _entry: PhantomData<E>,
+/// Reads chains of blocks that another kernel wrote.
+pub(crate) struct Reader<'m, M> {
+    /// The memory that they are in.
+    pub(crate) memory: &'m M,
+    /// The blocks of all chains that were read.
+    pub(crate) claimed: Claimed,
 }
 
-impl<E: FromBytes + Immutable> Chain<E> {
+impl<'m, M: Memory> Reader<'m, M> {
+    /// Begins without a chain.
+    pub(crate) fn new(memory: &'m M) -> Self {
+        Self {
+            memory,
+            claimed: Claimed::new(),
+        }
+    }
+
     /// Follows the chain of blocks of `block_size` bytes that begins at the physical address
-    /// `head`, found in `field`, and claims them; 0 is a chain without blocks.
+    /// `head`, found in `field`, claims them, and returns a copy of their entries in `entries`;
+    /// 0 is a chain without blocks.
     ///
     /// A last block without entries is accepted if another comes before it, as the C LUO may write
     /// one. May sleep.
-    pub(crate) fn follow(
-        memory: &impl Memory,
-        claimed: &mut Claimed,
+    pub(crate) fn read_chain<E: FromBytes + IntoBytes + Clone>(
+        &mut self,
         block_size: usize,
         field: Field,
         head: u64,
-    ) -> Result<Self, ReadError> {
+        entries: &mut KVVec<E>,
+    ) -> Result<(), ReadError> {
         const BLOCK: &str = "kho_block_header_ser";
 
-        let first = claimed.len();
-        let mut entries = 0;
+        let room = capacity::<E>(block_size) as u64;
         let mut link = (field, head);
 
+        entries.clear();
         while link.1 != 0 {
             let ((record, field), phys) = link;
             let size = block_size;
-            let extent = Extent { phys, size };
-            let Some((header, entries_of_block)) = memory.bytes(extent).and_then(split::<E>) else {
+            let block = Extent { phys, size };
+            let not_there = || {
                 let why = "not a page that was handed over";
-                return damaged(record, field, Found::Number(phys), why);
+                damaged(record, field, Found::Number(phys), why)
+            };
+            let Some(header) = self.memory.read::<Header>(block) else {
+                return not_there();
             };
             // Those who walk in a circle come here as well.
-            let Some(vacant) = claimed.vacant(&phys)? else {
+            let Some(vacant) = self.claimed.vacant(&phys)? else {
                 let why = "a block that belongs to a chain already";
                 return damaged(record, field, Found::Number(phys), why);
             };
-            if header.count > entries_of_block.len() as u64 {
+            if header.count > room {
                 let why = "more than a block holds";
                 return damaged(BLOCK, "count", Found::Number(header.count), why);
             }
-            if header.count == 0 && (entries == 0 || header.next != 0) {
+            if header.count == 0 && (entries.is_empty() || header.next != 0) {
                 let why = "no entries, and not the last of several blocks";
                 return damaged(BLOCK, "count", Found::Number(0), why);
             }
+            vacant.insert(block)?;
 
-            vacant.insert(extent)?;
-            entries += header.count;
+            // How much that is, is up to the hand-over: no reason for a warning with a backtrace.
+            let flags = GFP_KERNEL | __GFP_NOWARN;
+            let first = entries.len();
+            entries.extend_with(header.count as usize, E::new_zeroed(), flags)?;
+            let copies = entries.get_mut(first..).unwrap_or_default();
+            let copied = self
+                .memory
+                .copy(block, size_of::<Header>(), copies.as_mut_bytes());
+            if copied.is_none() {
+                return not_there();
+            }
             link = ((BLOCK, "next"), header.next);
         }
 
-        // INVARIANT: Each block was just read, and every count was compared with the room there is.
-        Ok(Self {
-            places: first..claimed.len(),
-            entries,
-            _entry: PhantomData,
-        })
-    }
-
-    /// The number of entries in all blocks.
-    pub(crate) fn len(&self) -> u64 {
-        self.entries
-    }
-
-    /// The places of the blocks among those that are claimed.
-    pub(crate) fn places(&self) -> Range<usize> {
-        self.places.clone()
-    }
-
-    /// The entries of the block at one of these places. The memory and the claimed blocks have to
-    /// be those with which the chain was followed.
-    pub(crate) fn entries<'m>(memory: &'m impl Memory, claimed: &Claimed, place: usize) -> &'m [E] {
-        claimed
-            .nth(place)
-            .and_then(|&extent| memory.bytes(extent))
-            .and_then(split)
-            .and_then(|(header, entries)| entries.get(..header.count as usize))
-            .unwrap_or_default()
+        Ok(())
     }
 }

@@ -36,6 +36,7 @@ extern "C" {
     fn luo_get_user(to: *mut u32, from: *const u32) -> c_int;
     fn luo_module_get(module: *mut c_void) -> bool;
     fn luo_module_put(module: *mut c_void);
+    fn luo_image_for_kho() -> bool;
 
     #[cfg(CONFIG_LIVEUPDATE_TEST)]
     fn liveupdate_test_register(fh: *mut c_void);
@@ -58,6 +59,17 @@ unsafe extern "C" fn luo_set_abi(name: *const c_char) {
     crate::set_abi(unsafe { CStr::from_char_ptr(name) }.to_bytes());
 }
 
+/// `liveupdate.damaged=` was seen on the command line.
+///
+/// # Safety
+///
+/// `name` has to end with a NUL.
+#[no_mangle]
+unsafe extern "C" fn luo_set_damaged(name: *const c_char) {
+    // SAFETY: The caller guarantees that it ends with a NUL.
+    crate::set_damaged(unsafe { CStr::from_char_ptr(name) }.to_bytes());
+}
+
 /// See [`crate::early_init`].
 #[no_mangle]
 extern "C" fn luo_early_init() -> c_int {
@@ -68,6 +80,13 @@ extern "C" fn luo_early_init() -> c_int {
 #[no_mangle]
 extern "C" fn luo_late_init() -> c_int {
     from_result(|| crate::late_init().map(|()| 0))
+}
+
+/// See [`crate::report`].
+#[no_mangle]
+extern "C" fn luo_report() -> c_int {
+    crate::report();
+    0
 }
 
 /// Whether live update is enabled.
@@ -84,7 +103,7 @@ pub(crate) unsafe extern "C" fn liveupdate_enabled() -> bool {
 ///
 /// # Safety
 ///
-/// Has to be called from where sleeping is allowed.
+/// Has to be called from where sleeping is allowed, with kexec locked.
 #[export]
 pub(crate) unsafe extern "C" fn liveupdate_reboot() -> c_int {
     from_result(|| crate::reboot().map(|()| 0))
@@ -189,7 +208,7 @@ pub(crate) unsafe extern "C" fn liveupdate_unregister_flb(
 /// Takes a reference to what `flb` was in the previous kernel, and stores the object in `objp`.
 ///
 /// Returns `-EOPNOTSUPP` if live update is not enabled, `-ENODATA` before early init, and otherwise
-/// as [`Flb::get_incoming`].
+/// as [`Flb::get_incoming`]; `-EIO` is that for a hand-over that was refused.
 ///
 /// # Safety
 ///
@@ -264,6 +283,18 @@ pub(crate) unsafe extern "C" fn liveupdate_flb_put_outgoing(flb: *mut bindings::
         // SAFETY: The caller promises what is asked for.
         unsafe { Flb::new(registry, flb) }.put_outgoing(Holder::Reference);
     }
+}
+
+/// Whether the image that is loaded for the next kexec tells its kernel what KHO holds.
+pub(crate) fn is_image_for_kho() -> bool {
+    // SAFETY: `kernel_kexec()`, from which this is called, has locked the image.
+    unsafe { luo_image_for_kho() }
+}
+
+/// Ends this kernel, and says why.
+pub(crate) fn panic(why: &CStr) -> ! {
+    // SAFETY: Both strings end with a NUL, and the format asks for the one that it gets.
+    unsafe { bindings::panic(c"%s".as_char_ptr(), why.as_char_ptr()) }
 }
 
 /// A module that cannot be unloaded as long as this exists; null is the kernel itself.

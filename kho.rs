@@ -4,9 +4,9 @@
 //! previous kernel left.
 //!
 //! Outgoing memory is a value, [`Preserved`]; dropping it takes the memory back from KHO. Incoming
-//! memory belongs to nobody until somebody has found it to be sound; until then it is looked at
-//! through [`Memory`], which answers for every address whether there is anything to look at, and
-//! leaves everything where it is unless told to release it.
+//! memory belongs to nobody, and its addresses may be wrong, so nobody gets a reference to it: what
+//! is read is copied out through [`Memory`], which answers for every address whether there is
+//! anything to copy, and leaves everything where it is unless told to release it.
 //!
 //! C header: [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h).
 
@@ -14,7 +14,6 @@ use crate::table::Keyed;
 use core::ops::Deref;
 use core::ops::DerefMut;
 use core::ptr::NonNull;
-use core::slice;
 use kernel::bindings;
 use kernel::error::from_err_ptr;
 use kernel::error::to_result;
@@ -23,8 +22,6 @@ use kernel::prelude::*;
 use kernel::sync::atomic::Atomic;
 use kernel::sync::atomic::Relaxed;
 use zerocopy::FromZeros;
-use zerocopy::Immutable;
-use zerocopy::KnownLayout;
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/kho.rs"]
@@ -211,30 +208,30 @@ impl Keyed for Extent {
     }
 }
 
-/// The pages that a previous kernel handed over, as far as nobody has claimed them.
+/// The pages that a previous kernel handed over.
 pub(crate) trait Memory {
-    /// The bytes of `extent`, or [`None`] unless as many pages as that takes were handed over there
-    /// as one, and are still there. Any address may be asked for.
-    fn bytes(&self, extent: Extent) -> Option<&[u8]>;
+    /// Fills `to` with what is `offset` bytes into `extent`.
+    ///
+    /// Returns [`None`], and leaves `to` as it is, unless as many pages as the extent takes were
+    /// handed over there as one, and are still there. Any address may be asked for.
+    fn copy(&self, extent: Extent, offset: usize, to: &mut [u8]) -> Option<()>;
 
-    /// The `T` at the beginning of the single page at `phys`; [`None`] as with [`Self::bytes`].
-    fn page<T: FromBytes + Immutable + KnownLayout>(&self, phys: u64) -> Option<&T> {
-        const { assert!(size_of::<T>() <= PAGE_SIZE && align_of::<T>() <= PAGE_SIZE) };
+    /// Copies the `T` at the beginning of `extent`; [`None`] as with [`Self::copy`].
+    fn read<T: FromBytes + IntoBytes>(&self, extent: Extent) -> Option<T> {
+        let mut value = T::new_zeroed();
 
-        let (value, _) = T::ref_from_prefix(self.bytes(Extent::page(phys))?).ok()?;
-
+        self.copy(extent, 0, value.as_mut_bytes())?;
         Some(value)
     }
 
-    /// Gives pages back to the system. That nobody looks at them any more is what the exclusive
-    /// borrow says.
+    /// Gives pages back to the system.
     fn release(&mut self, extents: impl IntoIterator<Item = Extent>);
 }
 
 /// What KHO brought from the previous kernel.
 ///
 /// There is one value of this type in the life of a kernel, so that nobody can release a page that
-/// somebody else is looking at.
+/// somebody else is reading.
 pub(crate) struct HandedOver(());
 
 impl HandedOver {
@@ -268,33 +265,34 @@ impl HandedOver {
 }
 
 impl Memory for HandedOver {
-    fn bytes(&self, extent: Extent) -> Option<&[u8]> {
-        if !Self::is_there(extent) {
+    fn copy(&self, extent: Extent, offset: usize, to: &mut [u8]) -> Option<()> {
+        let end = offset.checked_add(to.len())?;
+
+        if end > extent.size || !Self::is_there(extent) {
             return None;
         }
 
-        // SAFETY: These are pages that the previous kernel preserved as one and nobody has
-        // restored: they are in the direct map, and hold at least `size` bytes. Nobody writes to
-        // them: they are reserved until they are restored. For pages of LUO, `release()` alone does
-        // that, and cannot be called while the reference, which borrows the only `HandedOver`, is
-        // alive. Pages of files are restored through LUO, so not before all has been read. What
-        // remains, a damaged address that is by chance one of another user of KHO, is read at early
-        // init and at the first open, and they restore theirs while the kernel boots, between the
-        // two.
-        Some(unsafe {
-            slice::from_raw_parts(
-                luo_phys_to_virt(extent.phys).cast_const().cast(),
-                extent.size,
-            )
-        })
+        // SAFETY: From `phys` on there are pages that the previous kernel preserved as one and
+        // nobody has restored. They are in the direct map, and `end` bytes are not more than they
+        // have. Nobody frees them: they are reserved, and only `release()`, which borrows the only
+        // `HandedOver` exclusively, and their owners restore them. If the address is a wrong one,
+        // such an owner, another user of KHO, may write to them meanwhile: then some of the bytes
+        // are old and some are new. That is none of Rust's business, as it is C that reads them,
+        // and no harm, as bytes may have any value and what they mean is decided by the copy.
+        unsafe {
+            let from = luo_phys_to_virt(extent.phys).wrapping_byte_add(offset);
+
+            bindings::memcpy(to.as_mut_ptr().cast(), from, to.len());
+        }
+        Some(())
     }
 
     fn release(&mut self, extents: impl IntoIterator<Item = Extent>) {
         for extent in extents {
             // Restoring a page makes it an ordinary one, so a second time is seen here.
             if Self::is_there(extent) {
-                // SAFETY: The pages are there to be restored, and nobody refers to them: references
-                // come from the only `HandedOver`, which is borrowed exclusively.
+                // SAFETY: The pages are there to be restored, and nobody reads them: that takes the
+                // only `HandedOver`, which is borrowed exclusively.
                 unsafe { bindings::kho_restore_free(luo_phys_to_virt(extent.phys)) };
             }
         }

@@ -15,6 +15,7 @@ mod c_api;
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST_FAULTS)]
 #[path = "tests/kunit/fault.rs"]
 mod fault;
+mod handover;
 mod kho;
 mod libfdt;
 pub mod list_private;
@@ -24,6 +25,7 @@ mod luo_session;
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/mock.rs"]
 mod mock;
+mod siphash;
 mod sync;
 mod table;
 
@@ -32,11 +34,8 @@ use abi::format::Format;
 use abi::format::FORMATS;
 use abi::uapi;
 use abi::uapi::Request as _;
-use abi::Found;
-use block::damaged;
-use block::Claimed;
-use block::ReadError;
 use c_api::Argument;
+use handover::HandOver;
 use kernel::ioctl::_IOC_NR;
 use kernel::prelude::*;
 use kernel::str::BStr;
@@ -46,12 +45,7 @@ use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::SetOnce;
 use kernel::uaccess::UserPtr;
-use kho::Extent;
-use kho::Memory;
 use luo_file::Registry;
-use luo_flb::HandedOver;
-use luo_session::refuse;
-use luo_session::Handover;
 use luo_session::Sessions;
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
@@ -80,8 +74,6 @@ struct Luo {
     /// All that can be changed.
     #[pin]
     sessions: Sessions,
-    /// How many live updates led to this kernel.
-    liveupdate_num: u64,
     /// Whether somebody has `/dev/liveupdate` open.
     in_use: Atomic<bool>,
 }
@@ -109,6 +101,17 @@ pub(crate) fn set_abi(name: &[u8]) {
         );
     }
     ABI.store(known.unwrap_or_default(), Relaxed);
+}
+
+/// Chooses by its name what becomes of a hand-over that cannot be believed, before early init.
+pub(crate) fn set_damaged(name: &[u8]) {
+    if name != b"refuse" && name != b"panic" {
+        pr_warn!(
+            "liveupdate.damaged={} is unknown, the default is used\n",
+            BStr::from_bytes(name)
+        );
+    }
+    handover::panic_if_damaged(name == b"panic");
 }
 
 /// The format of what this kernel hands over.
@@ -156,93 +159,34 @@ pub(crate) fn early_init() -> Result {
         return Ok(());
     }
 
-    let mut liveupdate_num = 0;
-    let (handover, flbs) = receive(&mut liveupdate_num).unwrap_or_else(|reason| {
-        refuse(reason, None);
-        (Handover::Refused, HandedOver::nothing())
-    });
+    let Some(memory) = kho::HandedOver::take() else {
+        return Ok(());
+    };
+    let mut handed_over = HandOver::new(memory);
 
-    if enabled() {
-        let luo = KBox::try_pin_init(
-            try_pin_init!(Luo {
-                sessions <- Sessions::new(outgoing_format(), handover, flbs),
-                liveupdate_num,
-                in_use: Atomic::new(false),
-            }),
-            GFP_KERNEL,
-        )
-        .inspect_err(|err| {
-            pr_err!("no memory ({err:?}), live update is off\n");
-            set_enabled(false);
-        })?;
-        LUO.populate(luo);
+    if !enabled() {
+        handed_over.look();
+        return Ok(());
     }
 
+    let luo = KBox::try_pin_init(
+        try_pin_init!(Luo {
+            sessions <- Sessions::new(outgoing_format(), handed_over),
+            in_use: Atomic::new(false),
+        }),
+        GFP_KERNEL,
+    )
+    .inspect_err(|err| {
+        pr_err!("no memory ({err:?}), live update is off\n");
+        set_enabled(false);
+    })?;
+
+    if let Err(ENOMEM) = luo.sessions.registry.handed_over.lock().contents() {
+        pr_warn!("no memory to read what the previous kernel handed over, to be tried again\n");
+    }
+    LUO.populate(luo);
+
     Ok(())
-}
-
-/// Sessions and FLBs that a previous kernel handed over.
-type Received = (Handover, HandedOver);
-
-/// Reads the root record of the previous kernel, if there is one, and copies the FLBs.
-fn receive(liveupdate_num: &mut u64) -> Result<Received, ReadError> {
-    let Some(mut memory) = kho::HandedOver::take() else {
-        return Ok((Handover::Restored, HandedOver::nothing()));
-    };
-    let (phys, size) = match memory.find(format::KHO_ENTRY) {
-        Ok(found) => found,
-        Err(ENOENT) => return Ok((Handover::Restored, HandedOver::nothing())),
-        Err(_) => {
-            let why = "a malformed entry of KHO";
-            return damaged("LUO", "preserved-data", Found::Nothing, why);
-        }
-    };
-    let (format, root) = read_root(&memory, phys, size)?;
-
-    *liveupdate_num = root.liveupdate_num;
-    pr_info!(
-        "found the data of a live update, liveupdate number: {}\n",
-        root.liveupdate_num
-    );
-
-    let mut claimed = Claimed::new();
-    let sessions = luo_session::Blocks::follow(
-        &memory,
-        &mut claimed,
-        format.session_block_size(),
-        format.sessions_field(),
-        root.sessions_pa,
-    )?;
-    let flbs = luo_flb::read(&memory, format.flbs_field(), root.flbs_pa)?;
-
-    memory.release([phys, root.flbs_pa].map(Extent::page));
-    let handover = Handover::Pending {
-        memory,
-        format,
-        claimed,
-        sessions,
-    };
-    Ok((handover, flbs))
-}
-
-/// Reads the root blob from the `size` bytes at the physical address `phys`, in whichever format it
-/// is.
-fn read_root(
-    memory: &impl Memory,
-    phys: u64,
-    size: usize,
-) -> Result<(&'static dyn Format, format::Root), ReadError> {
-    let Some(page) = memory.bytes(Extent::page(phys)) else {
-        let why = "not a page that was handed over";
-        return damaged("LUO", "preserved-data", Found::Number(phys), why);
-    };
-    let blob = page.get(..size).unwrap_or(page);
-    let format = format::format_of(blob);
-
-    format
-        .read(blob)
-        .map(|root| (format, root))
-        .map_err(ReadError::Damaged)
 }
 
 /// Late init: publishes the root record for the next kernel, and the device for userspace.
@@ -254,7 +198,12 @@ pub(crate) fn late_init() -> Result {
     }
 
     let luo = luo()?;
-    let next = luo.liveupdate_num.wrapping_add(1);
+    let mut handed_over = luo.sessions.registry.handed_over.lock();
+
+    // Now that all struct pages are there.
+    handed_over.release();
+    let next = handed_over.liveupdate_num().wrapping_add(1);
+    drop(handed_over);
 
     luo.sessions.publish(next).inspect_err(|err| {
         pr_err!("cannot publish the root record ({err:?}), live update is off\n");
@@ -264,22 +213,30 @@ pub(crate) fn late_init() -> Result {
     c_api::register_device()
 }
 
+/// When all drivers are there: tells the log what nobody knows of what was handed over.
+pub(crate) fn report() {
+    if let Ok(sessions) = sessions() {
+        sessions.registry.report_unknown_flbs();
+    }
+}
+
 /// The last act of this kernel before a kexec: writes down what it preserved.
 ///
 /// On success nothing can be changed any more. On failure nothing has changed.
 ///
-/// Returns what the handler of a file answered to its `freeze`. May sleep.
+/// Returns `ENOEXEC` if the loaded image cannot carry the sessions that there are, or what the
+/// handler of a file answered to its `freeze`. May sleep; the image must not change meanwhile.
 pub(crate) fn reboot() -> Result {
     if !enabled() {
         return Ok(());
     }
 
-    luo()?.sessions.serialize()
+    luo()?.sessions.serialize(c_api::is_image_for_kho())
 }
 
 /// Opens `/dev/liveupdate`. The first time, this restores the sessions of the previous kernel.
 ///
-/// Returns `EBUSY` if it is open already, `EIO` if the previous kernel's sessions are lost.
+/// Returns `EBUSY` if it is open already, and what [`Sessions::restore`] returns.
 pub(crate) fn open() -> Result {
     let luo = luo()?;
 

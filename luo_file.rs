@@ -20,25 +20,19 @@
 use crate::abi::put;
 use crate::abi::record as wire;
 use crate::abi::until_nul;
-use crate::abi::Found;
-use crate::block::damaged;
 use crate::block::BlockSet;
-use crate::block::Chain;
-use crate::block::Claimed;
-use crate::block::ReadError;
 use crate::c_api;
 use crate::c_api::ModuleRef;
-use crate::kho::Memory;
+use crate::handover::HandOver;
 use crate::list_private::impl_entry;
 use crate::list_private::EntryRef;
 use crate::list_private::List;
 use crate::luo_flb::Dependencies;
 use crate::luo_flb::Flbs;
-use crate::luo_flb::HandedOver;
 use crate::luo_flb::HeldFlbs;
+use crate::siphash::HashKey;
 use crate::sync::new_rwsem;
 use crate::sync::RwSemaphore;
-use crate::table::hash;
 use crate::table::Table;
 use core::ops::Deref;
 use core::ptr;
@@ -251,19 +245,19 @@ pub(crate) struct Registry {
     /// Held while an FLB is used for the first time.
     #[pin]
     pub(crate) flb_once: Mutex<()>,
-    /// The FLBs of the previous kernel.
+    /// What the previous kernel handed over.
     #[pin]
-    pub(crate) handed_over_flbs: Mutex<HandedOver>,
+    pub(crate) handed_over: Mutex<HandOver>,
 }
 
 impl Registry {
     /// Starts without handlers.
-    pub(crate) fn new(handed_over_flbs: HandedOver) -> impl PinInit<Self> {
+    pub(crate) fn new(handed_over: HandOver) -> impl PinInit<Self> {
         pin_init!(Self {
             registrations <- new_rwsem!(Registrations::new(), c"luo_registry"),
             ids <- Ids::new(),
             flb_once <- new_mutex!((), "luo_flb_once"),
-            handed_over_flbs <- new_mutex!(handed_over_flbs, "luo_handed_over_flbs"),
+            handed_over <- new_mutex!(handed_over, "luo_handed_over"),
         })
     }
 
@@ -335,8 +329,15 @@ impl Registry {
         let _ = registrations.as_mut().project().handlers.remove(handler);
     }
 
-    /// The handler that calls itself `compatible`.
-    fn handler_named(&self, compatible: &[u8]) -> Option<Handler> {
+    /// Whether the handler of a file that was handed over is there. May sleep.
+    pub(crate) fn has_handler_of(&self, file: &wire::File) -> bool {
+        self.handler_of(file).is_some()
+    }
+
+    /// The handler of a file that was handed over.
+    fn handler_of(&self, file: &wire::File) -> Option<Handler> {
+        let compatible = until_nul(&file.compatible)?;
+
         self.registrations
             .read()
             .handlers
@@ -364,7 +365,9 @@ impl Ids {
     }
 
     fn tree(&self, id: usize) -> Option<&SpinLock<RBTree<usize, ()>>> {
-        self.trees.get(hash(&(id as u64), 0) as usize % Self::TREES)
+        let hash = HashKey::of_this_boot().hash_u64(id as u64);
+
+        self.trees.get(hash as usize % Self::TREES)
     }
 }
 
@@ -609,18 +612,11 @@ struct IncomingFile {
 }
 
 impl IncomingFile {
-    fn from_wire(registry: &Registry, file: &wire::File) -> Result<Self, ReadError> {
-        let Some(compatible) = until_nul(&file.compatible) else {
-            let why = "no NUL at its end";
-            return damaged("luo_file_ser", "compatible", Found::Nothing, why);
-        };
-        let handler = registry
-            .handler_named(compatible)
-            .ok_or(ReadError::NoHandler(*file))?;
-
+    /// Returns `ENOENT` if its handler is not there.
+    fn adopt(registry: &Registry, file: &wire::File) -> Result<Self> {
         Ok(Self {
             retrieval: Retrieval::Waiting,
-            handler,
+            handler: registry.handler_of(file).ok_or(ENOENT)?,
             data: file.data,
         })
     }
@@ -706,43 +702,17 @@ pub(crate) struct IncomingFiles {
 }
 
 impl IncomingFiles {
-    /// Reads what the previous kernel wrote about the files of a session into blocks of
-    /// `block_size` bytes, and claims these. May sleep.
-    pub(crate) fn read(
-        registry: &Registry,
-        memory: &impl Memory,
-        block_size: usize,
-        set: &wire::FileSet,
-        claimed: &mut Claimed,
-    ) -> Result<Self, ReadError> {
-        let mut files = Table::new();
+    /// Finds and pins the handlers of the files that were handed over.
+    ///
+    /// Returns `ENOENT` if one is not there, `ENOMEM`. May sleep.
+    pub(crate) fn adopt(registry: &Registry, files: &Table<wire::File>) -> Result<Self> {
+        let adopt = |file: &wire::File| -> Result<_> {
+            Ok((file.token, IncomingFile::adopt(registry, file)?))
+        };
 
-        if let wire::FileSet { files: 0, count: 0 } = set {
-            return Ok(Self { files });
-        }
-
-        let field = ("luo_file_set_ser", "files");
-        let chain = Chain::<wire::File>::follow(memory, claimed, block_size, field, set.files)?;
-
-        if chain.len() != set.count {
-            let why = "not the number of files in the blocks";
-            return damaged("luo_file_set_ser", "count", Found::Number(set.count), why);
-        }
-
-        // Not more than fits on the pages that were handed over.
-        files.reserve(set.count as usize)?;
-
-        let entries = |place| Chain::<wire::File>::entries(memory, claimed, place);
-        for file in chain.places().flat_map(entries) {
-            let Some(vacant) = files.vacant(&file.token)? else {
-                let why = "a second file of this token";
-                return damaged("luo_file_ser", "token", Found::Number(file.token), why);
-            };
-
-            vacant.insert((file.token, IncomingFile::from_wire(registry, file)?))?;
-        }
-
-        Ok(Self { files })
+        Ok(Self {
+            files: files.try_map(adopt)?,
+        })
     }
 
     /// Returns the file of `token`. Its handler makes it the first time; asked again, this returns

@@ -20,15 +20,12 @@
 //!
 //! C source: `kernel/liveupdate/luo_flb.c`.
 
-use crate::abi::format::Field;
 use crate::abi::put;
 use crate::abi::record as wire;
 use crate::abi::until_nul;
-use crate::abi::Found;
-use crate::block::damaged;
-use crate::block::ReadError;
 use crate::c_api::ModuleRef;
-use crate::kho::Memory;
+use crate::handover::Contents;
+use crate::handover::FlbRecord;
 use crate::list_private::impl_entry;
 use crate::list_private::Entry as _;
 use crate::list_private::EntryRef;
@@ -138,7 +135,7 @@ unsafe impl Send for Outgoing {}
 
 /// What an FLB of the previous kernel is.
 enum Incoming {
-    /// Nobody has asked for it. If it was handed over, it stands in [`HandedOver`].
+    /// Nobody has asked for it. If it was handed over, it stands in [`Contents`].
     Unasked,
     /// It is here.
     Live {
@@ -155,30 +152,14 @@ enum Incoming {
 // SAFETY: As for `Outgoing`.
 unsafe impl Send for Incoming {}
 
-/// An FLB of the previous kernel that nobody has asked for.
-struct Waiting {
-    name: [u8; 48],
-    data: u64,
-    /// How many files still depend on it.
-    files: NonZeroU32,
-}
-
-/// The FLBs of the previous kernel that nobody has asked for; [`None`] if there was no page of
-/// FLBs.
-pub(crate) struct HandedOver(Option<KVec<Waiting>>);
-
-impl HandedOver {
-    /// Nothing was handed over.
-    pub(crate) fn nothing() -> Self {
-        Self(None)
-    }
-
+/// The FLBs of the previous kernel that nobody has asked for.
+impl Contents {
     /// Returns the place of an FLB, `ENODATA` if there was no page, `ENOENT` if it is not there.
-    fn find(&mut self, flb: &Flb) -> Result<(&mut KVec<Waiting>, usize)> {
-        let waiting = self.0.as_mut().ok_or(ENODATA)?;
+    fn find_flb(&mut self, flb: &Flb) -> Result<(&mut KVec<FlbRecord>, usize)> {
+        let waiting = self.flbs().ok_or(ENODATA)?;
         let index = waiting
             .iter()
-            .position(|it| until_nul(&it.name) == Some(flb.compatible()))
+            .position(|it| it.compatible() == flb.compatible())
             .ok_or(ENOENT)?;
 
         Ok((waiting, index))
@@ -186,17 +167,17 @@ impl HandedOver {
 
     /// Takes an FLB out, with its module pinned.
     ///
-    /// Returns what [`Self::find`] does, and `ENODEV` if its module is going.
-    fn take(&mut self, flb: &Flb) -> Result<(Waiting, ModuleRef)> {
-        let (waiting, index) = self.find(flb)?;
+    /// Returns what [`Self::find_flb`] does, and `ENODEV` if its module is going.
+    fn take_flb(&mut self, flb: &Flb) -> Result<(FlbRecord, ModuleRef)> {
+        let (waiting, index) = self.find_flb(flb)?;
         let module = flb.pin_module()?;
 
         Ok((waiting.remove(index).map_err(|_| ENOENT)?, module))
     }
 
     /// A file less depends on an FLB. Takes it out, with its module pinned, if that was the last.
-    fn put(&mut self, flb: &Flb) -> Result<Option<(Waiting, ModuleRef)>> {
-        let (waiting, index) = self.find(flb)?;
+    fn put_flb(&mut self, flb: &Flb) -> Result<Option<(FlbRecord, ModuleRef)>> {
+        let (waiting, index) = self.find_flb(flb)?;
         let it = waiting.get_mut(index).ok_or(ENOENT)?;
         let module = flb.pin_module()?;
 
@@ -447,14 +428,15 @@ impl Flb {
     /// Takes a reference to the object that the previous kernel handed over, which is retrieved if
     /// it was not.
     ///
-    /// Returns `ENODATA` if no FLB was handed over or this one is finished, `ENOENT` if others
-    /// were, `ENODEV` if its module is going, or what its `retrieve` returned, the first time and
-    /// ever after. May sleep.
+    /// Returns `EIO` if the hand-over was refused, `ENODATA` if no FLB was handed over or this one
+    /// is finished, `ENOENT` if others were, `ENODEV` if its module is going, `ENOMEM` if there is
+    /// no memory to read the hand-over, or what its `retrieve` returned, the first time and ever
+    /// after. May sleep.
     pub(crate) fn get_incoming(&self, registry: &Registry) -> Result<*mut c_void> {
         let mut state = self.state().incoming.lock();
 
         if let Incoming::Unasked = &*state {
-            let (it, module) = registry.handed_over_flbs.lock().take(self)?;
+            let (it, module) = registry.handed_over.lock().contents()?.take_flb(self)?;
 
             *state = match self.retrieve(it.data) {
                 Ok(obj) => Incoming::Live {
@@ -498,7 +480,9 @@ impl Flb {
                 }
             }
             Incoming::Unasked if matches!(holder, Holder::File) => {
-                let last = registry.handed_over_flbs.lock().put(self);
+                let mut handed_over = registry.handed_over.lock();
+                let last = handed_over.contents().and_then(|it| it.put_flb(self));
+                drop(handed_over);
 
                 if let Ok(Some((it, module))) = last {
                     _last = module;
@@ -517,18 +501,24 @@ impl Flb {
         };
     }
 
-    /// What to hand over, if it is preserved. From then on it stays preserved, whatever is put.
+    /// What to hand over, if files depend on it. From then on it stays preserved, whatever is put.
+    /// What only references hold is of no use to the next kernel, which has none of these.
     fn hand_over(&self) -> Option<wire::Flb> {
         let mut state = self.state().outgoing.lock();
         let Outgoing::Live { count, data, .. } = &mut *state else {
             return None;
         };
+        let files = count.files();
         let mut name = [0; 48];
+
+        if files == 0 {
+            return None;
+        }
         put(&mut name, self.compatible());
         let flb = wire::Flb {
             name,
             data: *data,
-            count: count.all.get().into(),
+            count: files.into(),
         };
 
         count.add(Holder::File);
@@ -709,7 +699,30 @@ impl Registry {
         }
     }
 
-    /// Writes down the FLBs that are preserved, in the order of their registration.
+    /// Tells the log which FLBs of the previous kernel nobody here knows. May sleep.
+    pub(crate) fn report_unknown_flbs(&self) {
+        let registrations = self.registrations.read();
+        let mut handed_over = self.handed_over.lock();
+
+        for flb in handed_over
+            .contents()
+            .ok()
+            .and_then(Contents::flbs)
+            .into_iter()
+            .flatten()
+        {
+            let mut known = registrations.flbs().iter();
+
+            if !known.any(|it| it.compatible() == flb.compatible()) {
+                pr_warn!(
+                    "the previous kernel handed over an FLB '{}' that nobody here knows\n",
+                    BStr::from_bytes(flb.compatible())
+                );
+            }
+        }
+    }
+
+    /// Writes down the FLBs that files depend on, in the order of their registration.
     pub(crate) fn serialize_flbs(&self, page: &mut wire::FlbPage) {
         let registrations = self.registrations.read();
         let preserved = registrations
@@ -724,55 +737,4 @@ impl Registry {
         }
         page.header.count = count;
     }
-}
-
-/// Copies the FLBs that the previous kernel handed over; `phys`, found in `field`, is the physical
-/// address of their page, 0 if there is none.
-pub(crate) fn read(memory: &impl Memory, field: Field, phys: u64) -> Result<HandedOver, ReadError> {
-    if phys == 0 {
-        return Ok(HandedOver::nothing());
-    }
-    let Some(page) = memory.page::<wire::FlbPage>(phys) else {
-        let (record, field) = field;
-        let why = "not a page that was handed over";
-        return damaged(record, field, Found::Number(phys), why);
-    };
-    let wire::FlbHeader { pgcnt, count } = page.header;
-
-    if pgcnt != 1 {
-        let found = Found::Number(pgcnt);
-        return damaged("luo_flb_header_ser", "pgcnt", found, "not one page");
-    }
-    if count > wire::FLBS_PER_PAGE as u64 {
-        let found = Found::Number(count);
-        return damaged(
-            "luo_flb_header_ser",
-            "count",
-            found,
-            "more than a page holds",
-        );
-    }
-
-    let mut flbs: KVec<Waiting> = KVec::with_capacity(count as usize, GFP_KERNEL)?;
-    for entry in page.entries.iter().take(count as usize) {
-        let name = until_nul(&entry.name);
-
-        if name.is_none_or(<[u8]>::is_empty) {
-            let why = "empty, or without a NUL";
-            return damaged("luo_flb_ser", "name", Found::Nothing, why);
-        }
-        if flbs.iter().any(|flb| until_nul(&flb.name) == name) {
-            let why = "a second FLB of this name";
-            return damaged("luo_flb_ser", "name", Found::Nothing, why);
-        }
-        let Some(files) = u32::try_from(entry.count).ok().and_then(NonZeroU32::new) else {
-            let why = "nothing depends on it, or more than there can be";
-            return damaged("luo_flb_ser", "count", Found::Number(entry.count), why);
-        };
-        let wire::Flb { name, data, .. } = *entry;
-
-        flbs.push(Waiting { name, data, files }, GFP_KERNEL)?;
-    }
-
-    Ok(HandedOver(Some(flbs)))
 }

@@ -8,9 +8,11 @@
 #include <linux/export.h>
 #include <linux/init.h>
 #include <linux/io.h>
+#include <linux/kexec.h>
 #include <linux/kstrtox.h>
 #include <linux/liveupdate.h>
 #include <linux/module.h>
+#include <linux/siphash.h>
 #include <linux/uaccess.h>
 
 #include "luo_glue.h"
@@ -36,8 +38,17 @@ static int __init luo_abi_param(char *buf)
 }
 early_param("liveupdate.abi", luo_abi_param);
 
+static int __init luo_damaged_param(char *buf)
+{
+	luo_set_damaged(buf ?: "");
+
+	return 0;
+}
+early_param("liveupdate.damaged", luo_damaged_param);
+
 early_initcall(luo_early_init);
 late_initcall(luo_late_init);
+late_initcall_sync(luo_report);
 
 EXPORT_SYMBOL_GPL(liveupdate_enabled);
 EXPORT_SYMBOL_GPL(liveupdate_register_file_handler);
@@ -64,6 +75,11 @@ int luo_get_user(u32 *to, const u32 __user *from)
 	return get_user(*to, from);
 }
 
+u32 luo_hsiphash(const void *data, size_t len, const hsiphash_key_t *key)
+{
+	return hsiphash(data, len, key);
+}
+
 bool luo_module_get(struct module *module)
 {
 	return try_module_get(module);
@@ -72,4 +88,11 @@ bool luo_module_get(struct module *module)
 void luo_module_put(struct module *module)
 {
 	module_put(module);
+}
+
+/* What kexec_load(2) loads has neither part, and no kexec hands over without both. */
+bool luo_image_for_kho(void)
+{
+	return kexec_image && kexec_image->kho.fdt && kexec_image->kho.scratch &&
+	       kexec_image->kho.scratch->bufsz;
 }

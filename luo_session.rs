@@ -11,9 +11,8 @@
 //!
 //! Outermost first; lockdep knows each by the name given here.
 //!
-//! 1. `luo_gate`, a `rw_semaphore`. Whoever changes a session holds it to read, from before the
-//!    change until userspace knows of it. The reboot holds it to write, and keeps it for good if it
-//!    succeeds.
+//! 1. `luo_gate`, a `rw_semaphore`. Whoever changes a session holds it to read. The reboot holds it
+//!    to write, and keeps it for good if it succeeds.
 //! 2. `luo_outgoing`, `luo_incoming`: mutexes, one for each table of sessions. Taken to add, find
 //!    and remove a session, and for the whole of a reboot or a restore.
 //! 3. `luo_session`, a mutex in each session, for its files. Handlers are called under it.
@@ -23,41 +22,37 @@
 //! 5. `luo_flb_outgoing`, `luo_flb_incoming`: mutexes, two in each FLB. Its callbacks are called
 //!    under them.
 //!
-//! The spinlocks `luo_ids` and the mutexes `luo_flb_once` and `luo_handed_over_flbs` of the
-//! [`Registry`] are held for a moment only, and nothing is taken under them.
+//! The spinlocks `luo_ids` and the mutexes `luo_flb_once` and `luo_handed_over` of the [`Registry`]
+//! are innermost: nothing is taken under them.
+//!
+//! None is held while user memory is read or written, which takes as long as whoever serves a page
+//! of it likes.
 //!
 //! C source: `kernel/liveupdate/luo_session.c`.
 
 use crate::abi::block::C_MAX_BLOCKS;
 use crate::abi::format;
 use crate::abi::format::Format;
-use crate::abi::put;
+use crate::abi::name::Name;
 use crate::abi::record as wire;
 use crate::abi::uapi;
 use crate::abi::uapi::Request as _;
 use crate::abi::until_nul;
-use crate::abi::Found;
-use crate::block::damaged;
 use crate::block::BlockSet;
-use crate::block::Chain;
-use crate::block::Claimed;
-use crate::block::ReadError;
 use crate::c_api::Argument;
 use crate::c_api::SessionFile;
-use crate::kho;
-use crate::kho::Memory;
+use crate::handover;
+use crate::handover::HandOver;
+use crate::handover::SessionRecord;
 use crate::kho::Preserved;
 use crate::kho::Published;
 use crate::luo_file::IncomingFiles;
 use crate::luo_file::OutgoingFiles;
 use crate::luo_file::Registry;
-use crate::luo_flb::HandedOver;
 use crate::sync::new_rwsem;
 use crate::sync::RwSemaphore;
-use crate::table::Key;
 use crate::table::Keyed;
 use crate::table::Table;
-use core::mem;
 use kernel::fs::file::flags::O_CLOEXEC;
 use kernel::fs::file::FileDescriptorReservation;
 use kernel::ioctl::_IOC_NR;
@@ -71,7 +66,6 @@ use kernel::sync::Arc;
 use kernel::sync::Mutex;
 use kernel::types::ScopeGuard;
 use kernel::uaccess::UserPtr;
-use zerocopy_derive::Immutable;
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/session.rs"]
@@ -80,63 +74,6 @@ pub(crate) mod tests;
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST_FAULTS)]
 #[path = "tests/kunit/alloc.rs"]
 mod alloc_tests;
-
-/// The sessions that the previous kernel handed over, as they stand in its memory.
-pub(crate) type Blocks = Chain<wire::Session>;
-
-/// The name of a session: 1 to 63 bytes, none of them NUL.
-///
-/// Names are compared and hashed by the words that their bytes make up, which is faster than by
-/// bytes.
-///
-/// # Invariants
-///
-/// The first byte is not NUL, the last one is, and so are all after the first NUL.
-#[derive(Clone, Copy, Eq, IntoBytes, Immutable)]
-#[repr(transparent)]
-pub(crate) struct Name([u64; uapi::NAME_LENGTH / size_of::<u64>()]);
-
-impl Name {
-    /// Takes what stands before the first NUL. Returns [`None`] if there is none, or nothing
-    /// before it.
-    fn new(field: &[u8; uapi::NAME_LENGTH]) -> Option<Self> {
-        let bytes = until_nul(field).filter(|bytes| !bytes.is_empty())?;
-        let mut name = Self([0; _]);
-
-        // INVARIANT: There was a NUL after them, so at least one of the name's is left.
-        put(name.0.as_mut_bytes(), bytes);
-        Some(name)
-    }
-
-    /// The name as a field, with all NULs at its end.
-    fn to_field(self) -> [u8; uapi::NAME_LENGTH] {
-        zerocopy::transmute!(self)
-    }
-
-    /// The bytes of the name.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        until_nul(IntoBytes::as_bytes(self)).unwrap_or_default()
-    }
-}
-
-impl PartialEq for Name {
-    fn eq(&self, other: &Self) -> bool {
-        // After a word of NULs there are only NULs.
-        let mut words = self.0.iter().zip(&other.0);
-
-        words
-            .find(|(a, b)| a != b || **a == 0)
-            .is_none_or(|(a, b)| a == b)
-    }
-}
-
-impl Key for Name {
-    fn mix_into(&self, hash: u64) -> u64 {
-        let words = self.0.iter().take_while(|&&word| word != 0);
-
-        words.fold(hash, |hash, word| word.mix_into(hash))
-    }
-}
 
 /// What differs between sessions of this and of the previous kernel.
 pub(crate) trait Direction: Sized + 'static {
@@ -255,11 +192,12 @@ impl Direction for Outgoing {
 impl Session<Outgoing> {
     fn preserve(&self, arg: &Argument) -> Result {
         let request: uapi::PreserveFd = arg.read()?;
-        let _gate = self.sessions.gate.read();
+        let gate = self.sessions.gate.read();
 
         self.files
             .lock()
             .preserve(&self.sessions.registry, request.token, request.fd)?;
+        drop(gate);
 
         arg.respond(&request).inspect_err(|_| {
             pr_warn!(
@@ -303,14 +241,24 @@ impl Direction for Incoming {
 }
 
 impl Session<Incoming> {
+    /// Makes a session of what was handed over.
+    ///
+    /// Returns `ENOENT` if the handler of a file is not there, `ENOMEM`. May sleep.
+    fn adopt(sessions: &'static Sessions, record: &SessionRecord) -> Result<Arc<Self>> {
+        let files = IncomingFiles::adopt(&sessions.registry, &record.files)?;
+
+        Session::new(sessions, record.name, Atomic::new(false), files)
+    }
+
     fn retrieve(&self, arg: &Argument) -> Result {
         let mut request: uapi::RetrieveFd = arg.read()?;
-        let _gate = self.sessions.gate.read();
+        let gate = self.sessions.gate.read();
         let fd = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
         let file = self
             .files
             .lock()
             .retrieve(&self.sessions.registry, request.token)?;
+        drop(gate);
 
         request.fd = fd.reserved_fd() as i32;
         arg.respond(&request)?;
@@ -321,12 +269,13 @@ impl Session<Incoming> {
 
     fn finish(&self, arg: &Argument) -> Result {
         let request: uapi::Finish = arg.read()?;
-        let _gate = self.sessions.gate.read();
+        let gate = self.sessions.gate.read();
 
         if request.reserved != 0 {
             return Err(EINVAL);
         }
         self.files.lock().finish(&self.sessions.registry)?;
+        drop(gate);
 
         arg.respond(&request)
     }
@@ -440,75 +389,82 @@ impl OutgoingTable {
     }
 }
 
-/// What has become of the previous kernel's sessions.
-pub(crate) enum Handover {
-    /// They are still in its memory.
-    Pending {
-        /// That memory.
-        memory: kho::HandedOver,
-        /// In which format they are there.
-        format: &'static dyn Format,
-        /// The blocks that they are in.
-        claimed: Claimed,
-        /// Which of these are in the chain of sessions.
-        sessions: Blocks,
-    },
-    /// They are here, or there were none.
+/// What has become of the sessions that the previous kernel handed over.
+enum Stage {
+    /// Nobody has opened the device.
+    HandedOver,
+    /// They could not be restored so far.
+    Waiting(Table<SessionRecord>),
+    /// They are here.
     Restored,
-    /// They cannot be believed, or could not be read; they stay where they are.
-    Refused,
-}
-
-/// Tells the log why a hand-over is refused, and in which session that was found.
-///
-/// Returns the `EIO` that userspace gets to see.
-pub(crate) fn refuse(reason: ReadError, session: Option<Name>) -> Error {
-    const WHAT: &str = "refused what the previous kernel handed over";
-
-    let name = session.as_ref().map_or(b"-".as_slice(), Name::as_bytes);
-    let name = BStr::from_bytes(name);
-
-    match reason {
-        ReadError::Damaged(damage) => pr_err!("{WHAT} (session '{name}'): {damage}\n"),
-        ReadError::NoHandler(file) => pr_err!(
-            "{WHAT} (session '{name}'): no file handler '{}' for token {:#x}\n",
-            BStr::from_bytes(until_nul(&file.compatible).unwrap_or(&file.compatible)),
-            file.token
-        ),
-        ReadError::Kernel(err) => pr_err!("{WHAT} (session '{name}'): {err:?}\n"),
-    }
-
-    EIO
 }
 
 /// The sessions of the previous kernel.
 struct IncomingTable {
-    handover: Handover,
+    stage: Stage,
     sessions: ByName<Incoming>,
+    /// The compatible strings without a handler that the log was told of.
+    told: KVec<[u8; 48]>,
 }
 
 impl IncomingTable {
-    /// Makes sessions of what the previous kernel wrote. Until all of it has been checked, nothing
-    /// is released.
+    /// How many compatible strings without a handler the log is told of, at most.
+    const TOLD: usize = 16;
+
+    /// Makes sessions of what was handed over, all or none.
     fn restore(&mut self, sessions: &'static Sessions) -> Result {
-        match mem::replace(&mut self.handover, Handover::Refused) {
-            Handover::Refused => Err(EIO),
-            Handover::Restored => {
-                self.handover = Handover::Restored;
-                Ok(())
-            }
-            Handover::Pending {
-                mut memory,
-                format,
-                mut claimed,
-                sessions: chain,
-            } => {
-                self.sessions = Self::read(sessions, &memory, format, &mut claimed, &chain)?;
-                memory.release(claimed.iter().copied());
-                self.handover = Handover::Restored;
-                Ok(())
-            }
+        if let Stage::HandedOver = self.stage {
+            let mut handed_over = sessions.registry.handed_over.lock();
+
+            self.stage = Stage::Waiting(handed_over.contents()?.take_sessions());
+            handed_over.release();
         }
+        let Stage::Waiting(records) = &self.stage else {
+            return Ok(());
+        };
+
+        match records.try_map(|record| Session::adopt(sessions, record)) {
+            Ok(table) => {
+                self.sessions = table;
+                self.stage = Stage::Restored;
+                Ok(())
+            }
+            Err(ENOENT) => {
+                Self::tell(&mut self.told, records, &sessions.registry)?;
+                Err(EIO)
+            }
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Tells the log, once, which compatible strings of files nobody here knows.
+    fn tell(
+        told: &mut KVec<[u8; 48]>,
+        records: &Table<SessionRecord>,
+        registry: &Registry,
+    ) -> Result {
+        let files = records
+            .iter()
+            .flat_map(|record| record.files.iter().map(move |file| (&record.name, file)));
+
+        for (session, file) in files.filter(|(_, file)| !registry.has_handler_of(file)) {
+            if told.len() >= Self::TOLD || told.contains(&file.compatible) {
+                continue;
+            }
+            told.push(file.compatible, GFP_KERNEL)?;
+
+            let compatible = until_nul(&file.compatible).unwrap_or_default();
+            handover::refused(
+                Some(session),
+                fmt!(
+                    "no file handler '{}' for token {:#x}",
+                    BStr::from_bytes(compatible),
+                    file.token
+                ),
+            );
+        }
+
+        Ok(())
     }
 
     fn remove(&mut self, session: &Session<Incoming>) {
@@ -517,52 +473,6 @@ impl IncomingTable {
             // There will be none again.
             self.sessions = Table::new();
         }
-    }
-
-    fn read(
-        sessions: &'static Sessions,
-        memory: &impl Memory,
-        format: &dyn Format,
-        claimed: &mut Claimed,
-        chain: &Blocks,
-    ) -> Result<ByName<Incoming>> {
-        let mut table = Table::new();
-
-        table
-            .reserve(chain.len() as usize)
-            .map_err(|err| refuse(err.into(), None))?;
-
-        for place in chain.places() {
-            for record in Blocks::entries(memory, claimed, place) {
-                Self::read_session(&mut table, sessions, memory, format, claimed, record)
-                    .map_err(|reason| refuse(reason, Name::new(&record.name)))?;
-            }
-        }
-
-        Ok(table)
-    }
-
-    fn read_session(
-        table: &mut ByName<Incoming>,
-        sessions: &'static Sessions,
-        memory: &impl Memory,
-        format: &dyn Format,
-        claimed: &mut Claimed,
-        record: &wire::Session,
-    ) -> Result<(), ReadError> {
-        let bad_name = |why| damaged("luo_session_ser", "name", Found::Nothing, why);
-        let Some(name) = Name::new(&record.name) else {
-            return bad_name("empty, or without a NUL");
-        };
-        let Some(vacant) = table.vacant(&name)? else {
-            return bad_name("a second session of this name");
-        };
-        let size = format.file_block_size();
-        let set = &record.file_set;
-        let files = IncomingFiles::read(&sessions.registry, memory, size, set, claimed)?;
-        let session = Session::new(sessions, name, Atomic::new(false), files)?;
-
-        Ok(vacant.insert(session)?)
     }
 }
 
@@ -581,24 +491,20 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// Starts without sessions but those in `handover`, and with the FLBs that came with them. Its
-    /// own sessions will be handed over in `format`.
-    pub(crate) fn new(
-        format: &'static dyn Format,
-        handover: Handover,
-        flbs: HandedOver,
-    ) -> impl PinInit<Self> {
+    /// Starts without sessions but those in `handed_over`. Its own will be handed over in `format`.
+    pub(crate) fn new(format: &'static dyn Format, handed_over: HandOver) -> impl PinInit<Self> {
         pin_init!(Self {
             gate <- new_rwsem!((), c"luo_gate"),
             outgoing <- new_mutex!(OutgoingTable::new(format), "luo_outgoing"),
             incoming <- new_mutex!(
                 IncomingTable {
-                    handover,
+                    stage: Stage::HandedOver,
                     sessions: Table::new(),
+                    told: KVec::new(),
                 },
                 "luo_incoming"
             ),
-            registry <- Registry::new(flbs),
+            registry <- Registry::new(handed_over),
         })
     }
 
@@ -631,7 +537,8 @@ impl Sessions {
 
     /// Restores the sessions of the previous kernel, if that has not been done.
     ///
-    /// Returns `EIO`, then and ever after, if they cannot be believed or read. May sleep.
+    /// Returns `EIO`, ever after, if they cannot be believed; `EIO` if the handler of a file is not
+    /// there, `ENOMEM`: then they wait for the next try. May sleep.
     pub(crate) fn restore(&'static self) -> Result {
         self.incoming.lock().restore(self)
     }
@@ -639,22 +546,24 @@ impl Sessions {
     /// Creates a session: `LIVEUPDATE_IOCTL_CREATE_SESSION`.
     ///
     /// Returns `EMFILE` without room for its file descriptor, `ENFILE` without room for its file,
-    /// `EINVAL` if the name is empty or too long, `EEXIST` if it is taken, `ENOMEM`, and what
-    /// [`Argument`] returns; then there is no session. May sleep.
+    /// `EINVAL` if the name is empty or too long, what [`Argument`] returns, `EEXIST` if the name is
+    /// taken, `ENOMEM`; then there is no session. May sleep.
     pub(crate) fn create(&'static self, arg: &Argument) -> Result {
         let mut request: uapi::CreateSession = arg.read()?;
         let fd = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
         let name = Name::new(&request.name).ok_or(EINVAL)?;
+
+        // The answer comes first, so that no session is handed over whose owner was not told.
+        request.fd = fd.reserved_fd() as i32;
+        arg.respond(&request)?;
+
         let _gate = self.gate.read();
         let session = self.outgoing.lock().add(self, name)?;
         let session = ScopeGuard::new_with_data(session, |session| {
             self.outgoing.lock().remove(&session);
         });
-        let file = SessionFile::new(session.clone())?;
 
-        request.fd = fd.reserved_fd() as i32;
-        arg.respond(&request)?;
-        file.install(fd);
+        SessionFile::new(session.clone())?.install(fd);
         session.dismiss();
 
         Ok(())
@@ -669,7 +578,7 @@ impl Sessions {
         let mut request: uapi::RetrieveSession = arg.read()?;
         let fd = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
         let name = Name::new(&request.name).ok_or(ENOENT)?;
-        let _gate = self.gate.read();
+        let gate = self.gate.read();
         let session = self
             .incoming
             .lock()
@@ -686,6 +595,7 @@ impl Sessions {
             session.state.store(false, Release);
         });
         let file = SessionFile::new(session.clone())?;
+        drop(gate);
 
         request.fd = fd.reserved_fd() as i32;
         arg.respond(&request)?;
@@ -695,15 +605,26 @@ impl Sessions {
         Ok(())
     }
 
-    /// Writes down all sessions of this kernel, for the next one to read.
+    /// Writes down all sessions of this kernel, for the next one to read; `carried` is whether the
+    /// image of the next kernel will get to see them.
     ///
     /// On success no session can be changed any more. On failure all can, and nothing is written.
     ///
-    /// Returns what the handler of a file answered to its `freeze`. May sleep.
-    pub(crate) fn serialize(&self) -> Result {
+    /// Returns `ENOEXEC` if there are sessions and they are not carried, or what the handler of a
+    /// file answered to its `freeze`. May sleep.
+    pub(crate) fn serialize(&self, carried: bool) -> Result {
         let gate = self.gate.write();
+        let mut outgoing = self.outgoing.lock();
 
-        self.outgoing.lock().serialize(&self.registry)?;
+        if !carried && outgoing.sessions.len() > 0 {
+            pr_err!(
+                "the loaded image cannot carry {} sessions: load it by kexec_file_load() (kexec -s)\n",
+                outgoing.sessions.len()
+            );
+            return Err(ENOEXEC);
+        }
+        outgoing.serialize(&self.registry)?;
+        drop(outgoing);
         gate.keep();
 
         Ok(())

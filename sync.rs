@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel crate does not have: the reader-writer semaphore, and random numbers.
+//! The reader-writer semaphore, which the kernel crate does not have.
 //!
-//! C headers: [`include/linux/rwsem.h`](srctree/include/linux/rwsem.h),
-//! [`include/linux/random.h`](srctree/include/linux/random.h).
+//! C header: [`include/linux/rwsem.h`](srctree/include/linux/rwsem.h).
 
 use core::cell::UnsafeCell;
 use core::ops::Deref;
@@ -135,10 +134,4 @@ impl<T> Drop for WriteGuard<'_, T> {
         // SAFETY: The guard exists, so this thread holds the lock to write.
         unsafe { bindings::up_write(self.lock.raw.get()) };
     }
-}
-
-/// A random number. May be called from anywhere.
-pub(crate) fn random() -> u64 {
-    // SAFETY: May be called from anywhere.
-    unsafe { bindings::get_random_u64() }
 }

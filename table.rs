@@ -9,13 +9,16 @@
 //! Both arrays grow by doubling. Removing an entry leaves a gap; gaps are closed instead, if half of
 //! a full array are gaps.
 //!
-//! Who chooses the keys does not know which of them collide: that depends on a number that nobody
-//! knows, and is another one in each boot.
+//! Who chooses the keys does not know which of them collide: their hashes depend on a [`HashKey`],
+//! which is another one in each boot.
 
-use crate::sync::random;
+use crate::abi::name::Name;
+use crate::siphash::HashKey;
 use core::iter;
+use kernel::alloc::flags::__GFP_NOWARN;
+use kernel::alloc::AllocError;
+use kernel::alloc::Flags;
 use kernel::prelude::*;
-use kernel::sync::SetOnce;
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/table.rs"]
@@ -24,32 +27,27 @@ mod tests;
 /// So many entries are looked through faster than the index.
 const FEW: usize = 8;
 
-/// What an entry is found by.
-pub(crate) trait Key: Eq {
-    /// Mixes the key into `hash`.
-    fn mix_into(&self, hash: u64) -> u64;
+/// How many entries there are is up to others: no reason for a warning if there is no memory.
+fn flags() -> Flags {
+    GFP_KERNEL | __GFP_NOWARN
 }
 
-/// A number that looks random: the golden ratio.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// Multiplies, and puts both halves of the product together: what depends on the lower bits of the
-/// factors, and what depends on the upper ones.
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-
-    product as u64 ^ (product >> u64::BITS) as u64
+/// What an entry is found by.
+pub(crate) trait Key: Eq {
+    /// Hashes it.
+    fn hash(&self, key: &HashKey) -> u32;
 }
 
 impl Key for u64 {
-    fn mix_into(&self, hash: u64) -> u64 {
-        fold(self ^ hash, hash.rotate_left(32) ^ GOLDEN)
+    fn hash(&self, key: &HashKey) -> u32 {
+        key.hash_u64(*self)
     }
 }
 
-/// Hashes a key. Keys that are like each other are apart, whatever the secret is.
-pub(crate) fn hash(key: &impl Key, secret: u64) -> u32 {
-    fold(key.mix_into(secret), GOLDEN) as u32
+impl Key for Name {
+    fn hash(&self, key: &HashKey) -> u32 {
+        key.hash_words(self.words())
+    }
 }
 
 /// What has a key.
@@ -153,23 +151,18 @@ impl Index {
 /// # Invariants
 ///
 /// - `len` of `entries` are not gaps, one of them the last, and no two have the same key.
-/// - `index` has no slots, or the place of each entry, and as many slots or more that are free.
+/// - `index` has no slots, or the place of each entry, and as many slots or more that are free: so
+///   looking for a key that is not there comes to an end.
 pub(crate) struct Table<T> {
     entries: KVVec<Option<T>>,
     len: usize,
     index: Index,
-    secret: u64,
+    hash_key: &'static HashKey,
 }
 
 impl<T: Keyed> Table<T> {
     /// Returns a table without entries.
     pub(crate) fn new() -> Self {
-        static SECRET: SetOnce<u64> = SetOnce::new();
-
-        if SECRET.as_ref().is_none() {
-            SECRET.populate(random());
-        }
-
         // INVARIANT: There are no entries.
         Self {
             entries: KVVec::new(),
@@ -177,7 +170,7 @@ impl<T: Keyed> Table<T> {
             index: Index {
                 slots: KVVec::new(),
             },
-            secret: SECRET.as_ref().copied().unwrap_or_default(),
+            hash_key: HashKey::of_this_boot(),
         }
     }
 
@@ -224,8 +217,10 @@ impl<T: Keyed> Table<T> {
             self.reserve_places(additional)?;
         }
 
+        // An index that there is has to have room, however few entries are left.
         let slots = 2 * (self.len + additional);
-        if slots > self.index.slots.len() && self.entries.len() + additional > FEW {
+        let wanted = !self.index.slots.is_empty() || self.entries.len() + additional > FEW;
+        if wanted && slots > self.index.slots.len() {
             self.reserve_slots(slots)?;
         }
 
@@ -240,13 +235,13 @@ impl<T: Keyed> Table<T> {
             return Err(ENOMEM);
         }
 
-        Ok(self.entries.reserve(additional, GFP_KERNEL)?)
+        Ok(self.entries.reserve(additional, flags())?)
     }
 
     fn reserve_slots(&mut self, count: usize) -> Result {
         let count = count.next_power_of_two();
 
-        self.index.slots = KVVec::from_elem(Slot::FREE, count, GFP_KERNEL)?;
+        self.index.slots = KVVec::from_elem(Slot::FREE, count, flags())?;
         self.fill_index();
 
         Ok(())
@@ -279,6 +274,31 @@ impl<T: Keyed> Table<T> {
         entry
     }
 
+    /// Makes another table out of this one, with what `make` makes of each entry, which has to have
+    /// the key of that entry. Nothing is hashed again.
+    ///
+    /// Returns `ENOMEM`, or what `make` returned. May sleep.
+    pub(crate) fn try_map<U: Keyed<Key = T::Key>, E: From<AllocError>>(
+        &self,
+        mut make: impl FnMut(&T) -> Result<U, E>,
+    ) -> Result<Table<U>, E> {
+        let mut entries = KVVec::with_capacity(self.entries.len(), flags())?;
+        let mut slots = KVVec::with_capacity(self.index.slots.len(), flags())?;
+
+        for entry in &self.entries {
+            entries.push(entry.as_ref().map(&mut make).transpose()?, flags())?;
+        }
+        slots.extend_from_slice(&self.index.slots, flags())?;
+
+        // INVARIANT: The keys and their places are those of this table.
+        Ok(Table {
+            entries,
+            len: self.len,
+            index: Index { slots },
+            hash_key: self.hash_key,
+        })
+    }
+
     /// Removes all entries, the last one first.
     pub(crate) fn drain_back(&mut self) -> impl Iterator<Item = T> + use<'_, T> {
         // INVARIANT: Without an index, those that are still there are found as before.
@@ -300,7 +320,7 @@ impl<T: Keyed> Table<T> {
             return place.map(|place| (0, place)).ok_or((0, 0));
         }
 
-        let hash = hash(key, self.secret);
+        let hash = key.hash(self.hash_key);
 
         self.index.find(hash, is_it).map_err(|slot| (slot, hash))
     }
@@ -317,7 +337,7 @@ impl<T: Keyed> Table<T> {
             let Some(entry) = entry else {
                 continue;
             };
-            let hash = hash(entry.key(), self.secret);
+            let hash = entry.key().hash(self.hash_key);
 
             if let Err(slot) = self.index.find(hash, |_| false) {
                 self.index.set(slot, Slot::new(hash, place));

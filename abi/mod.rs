@@ -9,6 +9,7 @@ pub(crate) mod block;
 pub(crate) mod format;
 pub(crate) mod luo_fdt;
 pub(crate) mod luo_v5;
+pub(crate) mod name;
 pub(crate) mod record;
 pub(crate) mod uapi;
 

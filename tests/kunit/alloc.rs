@@ -7,10 +7,11 @@ use super::*;
 use crate::abi::luo_v5::LuoV5;
 use crate::block::tests::FILES_PER_BLOCK;
 use crate::block::tests::SESSIONS_PER_BLOCK;
+use crate::block::ReadError;
 use crate::fault::at_each_allocation;
+use crate::handover::tests::contents_of;
+use crate::handover::tests::flbs_at;
 use crate::kho::tests::Preservations;
-use crate::luo_flb;
-use crate::luo_session::tests::follow;
 use crate::mock::check;
 use crate::mock::World;
 use kernel::page::PAGE_SIZE;
@@ -253,7 +254,7 @@ mod suite {
         at_each_allocation(
             "read FLBs",
             || Ok(()),
-            |()| luo_flb::read(&Preservations, ("luo_ser", "flbs_pa"), page.phys()),
+            |()| flbs_at(&Preservations, page.phys()),
             |(), result| check(matches!(result, Ok(_) | Err(ReadError::Kernel(ENOMEM)))),
         )?;
         drop(files);
@@ -261,7 +262,7 @@ mod suite {
     }
 
     #[test]
-    fn restore_sessions() -> Result {
+    fn read_and_restore_sessions() -> Result {
         let mut this = World::new()?;
         let handler = this.handler('a', 0..1000)?;
         this.edit(handler, |ops| ops.get_id = None);
@@ -284,31 +285,71 @@ mod suite {
         }
 
         at_each_allocation(
-            "restore sessions",
+            "read a hand-over",
             || Ok(()),
-            |()| {
-                let (chain, mut claimed) = follow(&Preservations, blocks.head())?;
-                let table = IncomingTable::read(
-                    next.sessions(),
-                    &Preservations,
-                    &LuoV5,
-                    &mut claimed,
-                    &chain,
-                )?;
-
-                Ok::<_, Error>((table, claimed))
-            },
+            |()| contents_of(&Preservations, &LuoV5, blocks.head(), 0),
             |(), result| {
-                match result {
-                    Ok((table, claimed)) => {
-                        check(table.iter().count() == 3)?;
-                        check(claimed.len() == 4)?;
-                    }
-                    // For good, and userspace is told that.
-                    Err(err) => check(err == EIO)?,
+                check_errno(&result)?;
+                if let Ok(contents) = result {
+                    check(contents.sessions().len() == 3)?;
+                    check(contents.pages().len() == 4)?;
                 }
+                Ok(())
+            },
+        )?;
+
+        // Nothing of it is final, and the second try gets everything.
+        let contents = || contents_of(&Preservations, &LuoV5, blocks.head(), 0);
+        at_each_allocation(
+            "restore sessions",
+            || Ok(IncomingTable::waiting(contents()?.take_sessions())),
+            |table| table.restore(next.sessions()),
+            |mut table, result| {
+                check_errno(&result)?;
+                if result.is_err() {
+                    check(table.sessions.len() == 0)?;
+                    next.settled()?;
+                    table.restore(next.sessions())?;
+                }
+                check(table.sessions.len() == 3)?;
+                let files = table.sessions.iter().map(|it| it.files.lock().count());
+                check(files.eq([3, 3, 3]))?;
+
+                drop(table);
                 next.settled()
             },
         )
+    }
+
+    #[test]
+    fn make_a_table_larger() -> Result {
+        // Whether it has an index or not, and gaps or not.
+        for (count, gaps) in [(0, 0), (7, 0), (8, 7), (8, 0), (16, 0), (40, 5)] {
+            at_each_allocation(
+                "make a table larger",
+                || {
+                    let mut table = Table::new();
+
+                    for key in 0..count {
+                        table.vacant(&key)?.ok_or(EEXIST)?.insert((key, ()))?;
+                    }
+                    for key in 0..gaps {
+                        table.remove(&key);
+                    }
+                    Ok(table)
+                },
+                |table: &mut Table<(u64, ())>| table.reserve(30),
+                |mut table, result| {
+                    check_errno(&result)?;
+                    // It works all the same, to the last that there is memory for.
+                    for key in 1000..1040 {
+                        table.vacant(&key)?.ok_or(EEXIST)?.insert((key, ()))?;
+                        check(table.get(&(key + 1)).is_none())?;
+                    }
+                    check(table.len() as u64 == count - gaps + 40)
+                },
+            )?;
+        }
+        Ok(())
     }
 }

@@ -38,7 +38,6 @@ const SIZES: [Size; 3] = [
 ];
 
 type FileSet = BlockSet<wire::File>;
-type FileChain = Chain<wire::File>;
 
 impl Size {
     fn bytes(self) -> usize {
@@ -80,39 +79,37 @@ impl Size {
         let Ok(chain) = self.follow(&Preservations, set.head()) else {
             return false;
         };
-        let mut found = chain.files(&Preservations).enumerate();
+        let mut found = chain.files.iter().enumerate();
 
-        chain.chain.len() == count as u64
+        chain.files.len() == count
             && chain.claimed.len() == count.div_ceil(self.files)
             && set.blocks.iter().map(Preserved::phys).eq(chain.addresses())
             && found.all(|(number, it)| it.as_bytes() == file(number).as_bytes())
-            && chain.files(&Preservations).count() == count
     }
 }
 
-/// A chain, and its blocks.
+/// What is in a chain, and its blocks.
 struct Followed {
-    chain: FileChain,
+    files: KVVec<wire::File>,
     claimed: Claimed,
 }
 
 /// Follows a chain of which nothing is known.
 fn follow(memory: &impl Memory, block_size: usize, head: u64) -> Result<Followed, ReadError> {
-    let mut claimed = Claimed::new();
-    let chain = FileChain::follow(memory, &mut claimed, block_size, ("record", "head"), head)?;
+    let mut reader = Reader::new(memory);
+    let mut files = KVVec::new();
 
-    Ok(Followed { chain, claimed })
+    // What was there before is forgotten.
+    files.push(file(0), GFP_KERNEL)?;
+    reader.read_chain(block_size, ("record", "head"), head, &mut files)?;
+    let claimed = reader.claimed;
+
+    Ok(Followed { files, claimed })
 }
 
 impl Followed {
     fn addresses(&self) -> impl Iterator<Item = u64> + '_ {
         self.claimed.iter().map(|block| block.phys)
-    }
-
-    fn files<'m>(&'m self, memory: &'m impl Memory) -> impl Iterator<Item = &'m wire::File> {
-        let places = self.chain.places();
-
-        places.flat_map(|place| FileChain::entries(memory, &self.claimed, place))
     }
 }
 
@@ -163,10 +160,15 @@ impl Pages {
 }
 
 impl Memory for Pages {
-    fn bytes(&self, extent: Extent) -> Option<&[u8]> {
+    fn copy(&self, extent: Extent, offset: usize, to: &mut [u8]) -> Option<()> {
         let index = (0..self.blocks.len()).find(|&index| Self::phys(index) == extent.phys)?;
+        let block = self.blocks[index].as_bytes();
 
-        (extent.size == self.block_size).then(|| self.blocks[index].as_bytes())
+        if extent.size != self.block_size {
+            return None;
+        }
+        to.copy_from_slice(block.get(offset..)?.get(..to.len())?);
+        Some(())
     }
 
     fn release(&mut self, _extents: impl IntoIterator<Item = Extent>) {}
@@ -382,7 +384,7 @@ mod suite {
         let pages = Pages::chain(&[1])?;
         let chain = follow(&pages, PAGE_SIZE, 0);
 
-        assert!(chain.is_ok_and(|it| it.chain.len() == 0 && it.claimed.len() == 0));
+        assert!(chain.is_ok_and(|it| it.files.is_empty() && it.claimed.len() == 0));
         Ok(())
     }
 
@@ -413,11 +415,11 @@ mod suite {
                 let Ok(chain) = pages.follow() else {
                     return Err(EINVAL);
                 };
-                assert_eq!(chain.chain.len(), counts.iter().sum::<u64>());
+                assert_eq!(chain.files.len() as u64, counts.iter().sum::<u64>());
                 assert_eq!(chain.claimed.len(), counts.len());
 
                 let mut found = 0;
-                for file in chain.files(&pages) {
+                for file in &chain.files {
                     assert_eq!(file.data, found);
                     found += 1;
                 }
@@ -508,7 +510,7 @@ mod suite {
                 .addresses()
                 .eq(pages.iter().map(HandedOverPages::phys)));
 
-            let mut last = chain.files(&memory).skip(size.files - 1);
+            let mut last = chain.files.iter().skip(size.files - 1);
             assert!(last.next().is_some_and(|file| file.data == 0x1234));
             assert!(last.next().is_some_and(|file| file.data == 0x5678));
             assert!(last.next().is_none());

@@ -4,20 +4,17 @@
 //! which root record is believed, and what is there for the next kernel.
 
 use super::*;
-use crate::block::tests::Pages;
 use crate::c_api::Argument;
-use crate::kho::tests::handed_over;
 use crate::kho::tests::published;
-use crate::kho::tests::HandedOverPages;
 use crate::kho::tests::Preservations;
-use crate::libfdt::Writer;
+use crate::kho::Extent;
+use crate::kho::Memory;
 use crate::luo_session::tests::incoming_session;
 use crate::luo_session::tests::logged;
 use crate::luo_session::tests::outgoing_session;
 use abi::luo_v5;
 use abi::record;
 use abi::uapi::Request;
-use abi::Damage;
 use kernel::page::PAGE_SIZE;
 use kernel::str::CString;
 use kernel::uaccess::UserSlice;
@@ -153,29 +150,6 @@ impl Dispatcher {
 
     fn is_answered_with(&self, err: Error, cmd: u32) -> bool {
         (self.ioctl)(cmd, self.argument) == Err(err)
-    }
-}
-
-/// A root record in page 0.
-fn root_record(compatible: &[u8; 8]) -> Result<Pages> {
-    let mut pages = Pages::chain(&[0])?;
-
-    for (at, word) in [u64::from_ne_bytes(*compatible), 1, 2, 3]
-        .into_iter()
-        .enumerate()
-    {
-        pages.word(0, at, word);
-    }
-    Ok(pages)
-}
-
-/// The record and the field for which a root record is refused.
-fn refusal(
-    root: Result<(&dyn Format, format::Root), ReadError>,
-) -> Option<(&'static str, &'static str)> {
-    match root {
-        Err(ReadError::Damaged(Damage { record, field, .. })) => Some((record, field)),
-        _ => None,
     }
 }
 
@@ -407,59 +381,6 @@ mod suite {
     }
 
     #[test]
-    fn a_root_record_of_this_version_is_believed() -> Result {
-        let pages = root_record(b"luo-v5\0\0")?;
-
-        for size in [32, 33, PAGE_SIZE] {
-            let Ok((format, root)) = read_root(&pages, Pages::phys(0), size) else {
-                return Err(EINVAL);
-            };
-            assert_eq!(format.name(), "luo-v5");
-            assert_eq!(root.liveupdate_num, 1);
-            assert_eq!((root.sessions_pa, root.flbs_pa), (2, 3));
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn a_root_blob_is_recognised_by_what_is_in_it() -> Result {
-        let mut page = HandedOverPages::new(0)?;
-        let content = format::Root {
-            liveupdate_num: 1,
-            sessions_pa: 2,
-            flbs_pa: 3,
-        };
-
-        for format in FORMATS {
-            let size = format.blob_size();
-
-            format.write(page.words().as_mut_bytes(), &content)?;
-            let Ok((found, root)) = read_root(&handed_over(), page.phys(), size) else {
-                return Err(EINVAL);
-            };
-            assert_eq!((found.name(), root), (format.name(), content));
-
-            // A blob larger than a page does not exist, whatever KHO's entry says.
-            let root = read_root(&handed_over(), page.phys(), usize::MAX);
-            assert!(root.is_ok_and(|(_, root)| root == content));
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn a_device_tree_of_another_version_is_refused() -> Result {
-        let mut page = HandedOverPages::new(0)?;
-
-        Writer::write(page.words().as_mut_bytes(), |tree| {
-            tree.property(c"compatible", b"luo-v2\0")?;
-            tree.property(c"liveupdate-number", &[0; 8])
-        })?;
-        let root = read_root(&handed_over(), page.phys(), PAGE_SIZE);
-        assert!(refusal(root).is_some_and(|what| what == ("luo-fdt", "compatible")));
-        Ok(())
-    }
-
-    #[test]
     fn the_format_is_chosen_by_name() -> Result {
         for name in ["luo-fdt", "luo-v5"] {
             let log = logged(|| set_abi(name.as_bytes()))?;
@@ -483,56 +404,34 @@ mod suite {
     }
 
     #[test]
-    fn a_root_record_of_another_version_is_refused() -> Result {
-        for version in [
-            b"luo-v4\0\0",
-            b"luo-v6\0\0",
-            b"LUO-V5\0\0",
-            b"luo-v5xx",
-            b"luo-v5\0x",
-            b"luo-v\0\0\0",
-            b"\0\0\0\0\0\0\0\0",
-        ] {
-            let root = read_root(&root_record(version)?, Pages::phys(0), 32);
-            assert!(refusal(root).is_some_and(|what| what == ("luo_ser", "compatible")));
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn a_root_record_too_short_is_refused() -> Result {
-        let pages = root_record(b"luo-v5\0\0")?;
-
-        for size in 0..32 {
-            let root = read_root(&pages, Pages::phys(0), size);
-            assert!(refusal(root).is_some_and(|what| what == ("LUO", "blob-size")));
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn a_root_record_that_was_not_handed_over_is_refused() -> Result {
-        let pages = root_record(b"luo-v5\0\0")?;
-
-        for phys in [0, 1, Pages::phys(0) + 8, Pages::phys(1), u64::MAX] {
-            let root = read_root(&pages, phys, 32);
-            assert!(refusal(root).is_some_and(|what| what == ("LUO", "preserved-data")));
-        }
-        Ok(())
-    }
-
-    #[test]
     fn a_root_record_waits_for_the_next_kernel() -> Result {
         let (phys, size) = published(c"LUO").ok_or(ENOENT)?;
-        let root: &luo_v5::Root = Preservations.page(phys).ok_or(EINVAL)?;
-        let flbs: &record::FlbPage = Preservations.page(root.flbs_pa).ok_or(EINVAL)?;
+        let root: luo_v5::Root = Preservations.read(Extent::page(phys)).ok_or(EINVAL)?;
+        let flbs: record::FlbHeader = Preservations
+            .read(Extent::page(root.flbs_pa))
+            .ok_or(EINVAL)?;
 
         assert_eq!(size, 32);
         assert_eq!(&root.compatible, b"luo-v5\0\0");
         // This kernel was not started by a live update, so the next one is the first that is.
         assert_eq!(root.liveupdate_num, 1);
         assert_eq!(root.sessions_pa, 0);
-        assert_eq!((flbs.header.pgcnt, flbs.header.count), (1, 0));
+        assert_eq!((flbs.pgcnt, flbs.count), (1, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn what_becomes_of_damage_is_chosen_by_name() -> Result {
+        for name in ["panic", "refuse"] {
+            let log = logged(|| set_damaged(name.as_bytes()))?;
+
+            assert!(log.is_empty());
+        }
+        let log = logged(|| set_damaged(b"Panic"))?;
+        assert_eq!(
+            *log,
+            *b"luo: liveupdate.damaged=Panic is unknown, the default is used\n"
+        );
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 
 use super::*;
 use crate::block::tests::FILES_PER_BLOCK;
+use crate::block::ReadError;
 use crate::kho::tests::preserved_order;
 use crate::mock::number_of;
 use crate::mock::World;
@@ -14,7 +15,6 @@ fn errno<T>(result: Result<T, ReadError>) -> Option<Error> {
     match result {
         Ok(_) => None,
         Err(ReadError::Kernel(err)) => Some(err),
-        Err(ReadError::NoHandler(_)) => Some(ENOENT),
         Err(ReadError::Damaged(_)) => Some(EIO),
     }
 }
@@ -51,6 +51,11 @@ fn check_ids(world: &mut World, numbers: core::ops::Range<u64>) -> Result {
 pub(crate) type Meaning = KVec<(u64, u64)>;
 
 impl IncomingFiles {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.files.len()
+    }
+
     /// What was read, in order.
     pub(crate) fn meaning(&self) -> Result<Meaning> {
         let mut files = KVec::with_capacity(self.files.len(), GFP_KERNEL)?;

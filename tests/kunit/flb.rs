@@ -6,10 +6,14 @@
 use super::*;
 use crate::abi::Damage;
 use crate::block::tests::Pages;
+use crate::block::ReadError;
+use crate::handover::tests::flbs_at as read;
+use crate::handover::HandOver;
 use crate::kho::tests::Preservations;
 use crate::kho::Preserved;
 use crate::luo_file::IncomingFiles;
 use crate::luo_file::OutgoingFiles;
+use crate::luo_session::tests::logged;
 use crate::mock::flb_data;
 use crate::mock::incoming_obj;
 use crate::mock::outgoing_obj;
@@ -81,27 +85,20 @@ fn next_with(edit: impl FnOnce(&mut wire::FlbPage)) -> Result<Next> {
     Ok(Next { files, x, z, world })
 }
 
-/// Reads a page of FLBs whose address was found in `record.field`.
-fn read(memory: &impl Memory, phys: u64) -> Result<HandedOver, ReadError> {
-    super::read(memory, ("record", "field"), phys)
-}
-
 /// FLBs: name, data, and number of files of each.
 pub(crate) type Meaning = KVec<(KVec<u8>, u64, u64)>;
 
-impl HandedOver {
-    /// What was read, in order.
-    pub(crate) fn meaning(&self) -> Result<Meaning> {
-        let mut flbs = KVec::new();
+/// What was read, in order.
+pub(crate) fn meaning(read: Option<&mut KVec<FlbRecord>>) -> Result<Meaning> {
+    let mut flbs = KVec::new();
 
-        for flb in self.0.iter().flatten() {
-            let mut name = KVec::new();
+    for flb in read.into_iter().flatten() {
+        let mut name = KVec::new();
 
-            name.extend_from_slice(until_nul(&flb.name).ok_or(EINVAL)?, GFP_KERNEL)?;
-            flbs.push((name, flb.data, flb.files.get().into()), GFP_KERNEL)?;
-        }
-        Ok(flbs)
+        name.extend_from_slice(flb.compatible(), GFP_KERNEL)?;
+        flbs.push((name, flb.data, flb.files.get().into()), GFP_KERNEL)?;
     }
+    Ok(flbs)
 }
 
 /// The errno for a page of FLBs.
@@ -405,14 +402,78 @@ mod suite {
 
         let of_a = world.preserved(1..3)?;
         y.get_outgoing()?;
-        // In the order of registration, without w, on which nothing depends.
-        check_page(&*page(&world)?, &[('x', 2), ('y', 3), ('z', 2)])?;
+        // In the order of registration, without w, on which nothing depends. References are not
+        // files.
+        check_page(&*page(&world)?, &[('x', 2), ('y', 2), ('z', 2)])?;
         world.forget();
 
         // What is handed over is preserved for good.
         drop(of_a);
         y.put_outgoing(Holder::Reference);
         world.expect("a.unpreserve(2,102,0) a.unpreserve(1,101,0)")
+    }
+
+    #[test]
+    fn not_handed_over_for_a_reference() -> Result {
+        let mut world = World::new()?;
+        let handler = world.registered('a', 0..10)?;
+        let x = world.flb('x')?;
+        world.registry().register_flb(handler, x.clone())?;
+
+        let files = world.preserved(1..2)?;
+        x.get_outgoing()?;
+        drop(files);
+        world.forget();
+        check_page(&*page(&world)?, &[])?;
+
+        // So it is still to be given up.
+        x.put_outgoing(Holder::Reference);
+        world.expect("x.unpreserve")?;
+        world.settled()
+    }
+
+    #[test]
+    fn refused_with_the_hand_over() -> Result {
+        let mut world = World::after(HandOver::damaged())?;
+        let handler = world.registered('a', 0..10)?;
+        let x = world.flb('x')?;
+        let y = world.flb('y')?;
+        world.registry().register_flb(handler, x.clone())?;
+
+        for flb in [&x, &y, &x] {
+            assert_eq!(flb.get_incoming(world.registry()), Err(EIO));
+            flb.put_incoming(world.registry(), Holder::Reference);
+        }
+
+        // What is new has nothing to do with it.
+        drop(world.preserved(1..2)?);
+        world.expect(
+            "a.can_preserve(1) x.preserve a.preserve(1,0,0) a.unpreserve(1,101,0) x.unpreserve",
+        )?;
+        assert_eq!(x.get_incoming(world.registry()), Err(EIO));
+        world.settled()
+    }
+
+    #[test]
+    fn unknown_ones_are_told_of() -> Result {
+        let (mut this, _) = world("xyz")?;
+        let files = this.preserved(1..2)?;
+        let page = page(&this)?;
+        let mut world = World::with(read(&Preservations, page.phys()).map_err(|_| EIO)?)?;
+        let handler = world.registered('a', 0..10)?;
+        let x = world.flb('x')?;
+
+        world.flbs(handler, "y")?;
+        // Who asks is known as well.
+        x.get_incoming(world.registry())?;
+        let log = logged(|| world.registry().report_unknown_flbs())?;
+        assert_eq!(
+            *log,
+            *b"luo: the previous kernel handed over an FLB 'flb z' that nobody here knows\n"
+        );
+        x.put_incoming(world.registry(), Holder::Reference);
+        drop(files);
+        Ok(())
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! after that, and what is seen of the pages of a previous kernel.
 
 use super::*;
+use core::slice;
 use kernel::str::CString;
 
 // See tests/kunit/glue.h.
@@ -34,13 +35,18 @@ pub(crate) fn published(name: &CStr) -> Option<(u64, u64)> {
 pub(crate) struct Preservations;
 
 impl Memory for Preservations {
-    fn bytes(&self, extent: Extent) -> Option<&[u8]> {
+    fn copy(&self, extent: Extent, offset: usize, to: &mut [u8]) -> Option<()> {
         let Extent { phys, size } = extent;
 
+        if preserved_order(phys) != Some(order(size)) {
+            return None;
+        }
         // SAFETY: These are pages that somebody allocated and preserved.
-        (preserved_order(phys) == Some(order(size))).then(|| unsafe {
-            slice::from_raw_parts(luo_phys_to_virt(phys).cast_const().cast(), size)
-        })
+        let bytes: &[u8] =
+            unsafe { slice::from_raw_parts(luo_phys_to_virt(phys).cast_const().cast(), size) };
+
+        to.copy_from_slice(bytes.get(offset..)?.get(..to.len())?);
+        Some(())
     }
 
     fn release(&mut self, _extents: impl IntoIterator<Item = Extent>) {}
@@ -211,8 +217,8 @@ mod suite {
         assert_eq!(*number, 0x1234_5678_9abc_def0);
         assert_eq!(number.phys() % PAGE_SIZE as u64, 0);
         assert_eq!(
-            Preservations.page::<u64>(number.phys()),
-            Some(&0x1234_5678_9abc_def0)
+            Preservations.read::<u64>(Extent::page(number.phys())),
+            Some(0x1234_5678_9abc_def0)
         );
         Ok(())
     }
@@ -227,7 +233,10 @@ mod suite {
         assert_eq!(published(c"kunit"), Some((phys, 40)));
 
         entry[4] = 7;
-        assert_eq!(Preservations.page::<[u64; 5]>(phys), Some(&[0, 0, 0, 0, 7]));
+        assert_eq!(
+            Preservations.read::<[u64; 5]>(Extent { phys, size: 40 }),
+            Some([0, 0, 0, 0, 7])
+        );
         Ok(())
     }
 
@@ -306,9 +315,9 @@ mod suite {
         let page = Preserved::<Page>::new()?;
         let phys = page.phys();
 
-        assert!(handed_over().page::<u64>(phys).is_none());
+        assert!(handed_over().read::<u64>(Extent::page(phys)).is_none());
         drop(page);
-        assert!(handed_over().page::<u64>(phys).is_none());
+        assert!(handed_over().read::<u64>(Extent::page(phys)).is_none());
         Ok(())
     }
 
@@ -318,7 +327,7 @@ mod suite {
 
         for bit in 0..u64::BITS {
             for phys in [1 << bit, (1 << bit) - 1, u64::MAX << bit] {
-                assert!(memory.page::<u64>(phys).is_none());
+                assert!(memory.read::<u64>(Extent::page(phys)).is_none());
             }
         }
     }
@@ -330,8 +339,20 @@ mod suite {
 
         page.words()[0] = 0x1234;
         page.words()[511] = 0x5678;
-        let words = memory.page::<[u64; 512]>(page.phys()).ok_or(ENOENT)?;
-        assert_eq!((words[0], words[511]), (0x1234, 0x5678));
+        let mut last = [0; 8];
+        let first = memory.read::<u64>(page.extent()).ok_or(ENOENT)?;
+        memory
+            .copy(page.extent(), PAGE_SIZE - 8, &mut last)
+            .ok_or(ENOENT)?;
+        assert_eq!((first, u64::from_ne_bytes(last)), (0x1234, 0x5678));
+
+        // Nothing is behind the end.
+        for (offset, len) in [(PAGE_SIZE - 7, 8), (PAGE_SIZE, 1), (usize::MAX, 8)] {
+            assert!(memory
+                .copy(page.extent(), offset, &mut last[..len])
+                .is_none());
+        }
+        assert_eq!(u64::from_ne_bytes(last), 0x5678);
         Ok(())
     }
 
@@ -341,11 +362,15 @@ mod suite {
         let memory = handed_over();
 
         for bit in 0..12 {
-            assert!(memory.page::<u8>(page.phys() + (1 << bit)).is_none());
+            assert!(memory
+                .read::<u8>(Extent::page(page.phys() + (1 << bit)))
+                .is_none());
         }
         // The next word is not beyond the page, but it is not its beginning.
-        assert!(memory.page::<u64>(page.phys() + 8).is_none());
-        assert!(memory.page::<u64>(page.phys() | 1 << 63).is_none());
+        assert!(memory.read::<u64>(Extent::page(page.phys() + 8)).is_none());
+        assert!(memory
+            .read::<u64>(Extent::page(page.phys() | 1 << 63))
+            .is_none());
         Ok(())
     }
 
@@ -354,9 +379,9 @@ mod suite {
         let pages = HandedOverPages::new(1)?;
         let memory = handed_over();
 
-        assert!(memory.page::<u64>(pages.phys()).is_none());
+        assert!(memory.read::<u64>(Extent::page(pages.phys())).is_none());
         assert!(memory
-            .page::<u64>(pages.phys() + PAGE_SIZE as u64)
+            .read::<u64>(Extent::page(pages.phys() + PAGE_SIZE as u64))
             .is_none());
         Ok(())
     }
@@ -372,10 +397,11 @@ mod suite {
                 *last = 0x1234;
             }
             for size in (0..7).map(|other| PAGE_SIZE << other) {
-                let found = memory.bytes(Extent { phys, size });
+                let mut last = [0; 8];
+                let found = memory.copy(Extent { phys, size }, size - 8, &mut last);
                 assert_eq!(found.is_some(), size == PAGE_SIZE << order);
-                if let Some(bytes) = found {
-                    assert_eq!(bytes[size - 8..], 0x1234u64.to_ne_bytes());
+                if found.is_some() {
+                    assert_eq!(last, 0x1234u64.to_ne_bytes());
                 }
             }
 
@@ -384,7 +410,7 @@ mod suite {
             {
                 let size = (PAGE_SIZE << order) - less;
                 let phys = phys + offset;
-                assert_eq!(memory.bytes(Extent { phys, size }).is_some(), there);
+                assert_eq!(memory.read::<u64>(Extent { phys, size }).is_some(), there);
             }
         }
         Ok(())
@@ -398,9 +424,9 @@ mod suite {
             let Extent { phys, size } = pages.extent();
 
             memory.release([size / 2, size * 2].map(|size| Extent { phys, size }));
-            assert!(memory.bytes(pages.extent()).is_some());
+            assert!(memory.read::<u64>(pages.extent()).is_some());
             memory.release([pages.extent()]);
-            assert!(memory.bytes(pages.extent()).is_none());
+            assert!(memory.read::<u64>(pages.extent()).is_none());
         }
         Ok(())
     }
@@ -425,8 +451,8 @@ mod suite {
         let mut memory = handed_over();
 
         memory.release([pages[0].extent()]);
-        assert!(memory.page::<u64>(pages[0].phys()).is_none());
-        assert!(memory.page::<u64>(pages[1].phys()).is_some());
+        assert!(memory.read::<u64>(Extent::page(pages[0].phys())).is_none());
+        assert!(memory.read::<u64>(Extent::page(pages[1].phys())).is_some());
         Ok(())
     }
 
@@ -450,7 +476,7 @@ mod suite {
             ]
             .map(Extent::page),
         );
-        assert!(memory.page::<u64>(page.phys()).is_none());
+        assert!(memory.read::<u64>(Extent::page(page.phys())).is_none());
         assert_eq!(preserved_order(own.phys()), Some(0));
         // SAFETY: Any address may be asked for.
         assert!(unsafe { bindings::kho_is_restorable(pages.phys(), 1) });

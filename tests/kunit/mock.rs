@@ -16,16 +16,17 @@
 use crate::abi::luo_v5::LuoV5;
 use crate::abi::put;
 use crate::abi::record as wire;
-use crate::block::Claimed;
 use crate::block::ReadError;
+use crate::handover;
+use crate::handover::Contents;
+use crate::handover::FlbRecord;
+use crate::handover::HandOver;
 use crate::kho::tests::Preservations;
 use crate::list_private::EntryRef;
 use crate::luo_file::IncomingFiles;
 use crate::luo_file::OutgoingFiles;
 use crate::luo_file::Registry;
 use crate::luo_flb::Flb;
-use crate::luo_flb::HandedOver;
-use crate::luo_session::Handover;
 use crate::luo_session::Sessions;
 use core::fmt::Write;
 use core::ops::Range;
@@ -456,11 +457,16 @@ pub(crate) struct World {
 impl World {
     /// One to which nothing was handed over.
     pub(crate) fn new() -> Result<Self> {
-        Self::with(HandedOver::nothing())
+        Self::with(None)
     }
 
     /// One to which FLBs were handed over.
-    pub(crate) fn with(flbs: HandedOver) -> Result<Self> {
+    pub(crate) fn with(flbs: Option<KVec<FlbRecord>>) -> Result<Self> {
+        Self::after(HandOver::sound(Contents::of_flbs(flbs)))
+    }
+
+    /// One with such a hand-over.
+    pub(crate) fn after(handed_over: HandOver) -> Result<Self> {
         let stage = Stage {
             calls: KVVec::with_capacity(16 * PAGE_SIZE, GFP_KERNEL)?,
             refusal: None,
@@ -469,7 +475,7 @@ impl World {
         };
 
         Ok(Self {
-            sessions: KBox::pin_init(Sessions::new(&LuoV5, Handover::Restored, flbs), GFP_KERNEL)?,
+            sessions: KBox::pin_init(Sessions::new(&LuoV5, handed_over), GFP_KERNEL)?,
             handlers: KVec::new(),
             flbs: KVec::new(),
             fds: KVVec::new(),
@@ -646,11 +652,9 @@ impl World {
 
     /// Reads back what this kernel has written, into this world. Returns the number of blocks too.
     pub(crate) fn read(&self, set: &wire::FileSet) -> Result<(IncomingFiles, usize), ReadError> {
-        let mut claimed = Claimed::new();
-        let registry = self.registry();
-        let files = IncomingFiles::read(registry, &Preservations, PAGE_SIZE, set, &mut claimed)?;
+        let (files, blocks) = handover::tests::files_of(&Preservations, set)?;
 
-        Ok((files, claimed.len()))
+        Ok((IncomingFiles::adopt(self.registry(), &files)?, blocks))
     }
 
     /// The call that is going to fail: the one after `after` others that begin like it.

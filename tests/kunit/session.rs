@@ -9,11 +9,15 @@ use crate::abi::luo_fdt::LuoFdt;
 use crate::abi::luo_v5::LuoV5;
 use crate::block::tests::Pages;
 use crate::block::tests::SESSIONS_PER_BLOCK;
+use crate::handover::tests::contents_of;
 use crate::kho::tests::handed_over;
 use crate::kho::tests::preserved_order;
 use crate::kho::tests::HandedOverPages;
 use crate::kho::tests::Preservations;
+use crate::kho::Extent;
+use crate::kho::Memory;
 use crate::tests::UserPage;
+use core::mem;
 use core::ops::Range;
 use core::ptr;
 use core::ptr::NonNull;
@@ -21,7 +25,6 @@ use kernel::bindings;
 use kernel::error::from_err_ptr;
 use kernel::error::from_result;
 use kernel::fs::File;
-use kernel::page::PAGE_SIZE;
 use kernel::str::CString;
 use kernel::sync::aref::ARef;
 use kernel::sync::atomic::Atomic;
@@ -130,8 +133,12 @@ impl Handler {
     };
 
     fn new() -> Result<Pin<KBox<Self>>> {
+        Self::named(b"kunit")
+    }
+
+    fn named(name: &[u8]) -> Result<Pin<KBox<Self>>> {
         let mut compatible = [0; 48];
-        crate::abi::put(&mut compatible, b"kunit");
+        crate::abi::put(&mut compatible, name);
 
         KBox::pin_init(
             pin_init!(Self {
@@ -230,17 +237,16 @@ impl Handler {
 
 /// An orchestrator of the test's own, and its handler "kunit". They are never freed, as sessions
 /// keep them for ever.
-pub(crate) fn orchestrator(handover: Handover) -> Result<(&'static Sessions, &'static Handler)> {
-    orchestrator_of(&LuoV5, handover)
+pub(crate) fn orchestrator(handed_over: HandOver) -> Result<(&'static Sessions, &'static Handler)> {
+    orchestrator_of(&LuoV5, handed_over)
 }
 
 /// The same, of a kernel that writes `format`.
 fn orchestrator_of(
     format: &'static dyn Format,
-    handover: Handover,
+    handed_over: HandOver,
 ) -> Result<(&'static Sessions, &'static Handler)> {
-    let sessions = Sessions::new(format, handover, HandedOver::nothing());
-    let sessions = KBox::pin_init(sessions, GFP_KERNEL)?;
+    let sessions = KBox::pin_init(Sessions::new(format, handed_over), GFP_KERNEL)?;
     let handler = Handler::new()?;
     let pointers: (*const Sessions, *const Handler) = (&*sessions, &*handler);
 
@@ -256,27 +262,22 @@ fn orchestrator_of(
 
 /// A session of this kernel, without files.
 pub(crate) fn outgoing_session() -> Result<Arc<Session<Outgoing>>> {
-    let (sessions, _) = orchestrator(Handover::Restored)?;
+    let (sessions, _) = orchestrator(HandOver::nothing())?;
 
     sessions.outgoing.lock().add(sessions, name(b"kunit")?)
 }
 
 /// A session of a previous kernel, without files.
 pub(crate) fn incoming_session() -> Result<Arc<Session<Incoming>>> {
-    let (sessions, _) = orchestrator(Handover::Restored)?;
-    let nothing = wire::FileSet { files: 0, count: 0 };
-    let memory = Pages::chain(&[])?;
-    let claimed = &mut Claimed::new();
-    let files = IncomingFiles::read(&sessions.registry, &memory, PAGE_SIZE, &nothing, claimed);
+    let (sessions, _) = orchestrator(HandOver::nothing())?;
+    let record = SessionRecord {
+        name: name(b"kunit")?,
+        files: Table::new(),
+    };
+    let session = Session::adopt(sessions, &record)?;
 
-    let retrieved = Atomic::new(true);
-
-    Session::new(
-        sessions,
-        name(b"kunit")?,
-        retrieved,
-        files.map_err(|_| EINVAL)?,
-    )
+    session.state.store(true, Relaxed);
+    Ok(session)
 }
 
 fn field(text: &[u8]) -> [u8; 64] {
@@ -329,6 +330,15 @@ impl OutgoingTable {
 }
 
 impl IncomingTable {
+    /// What was handed over waits to be restored.
+    pub(crate) fn waiting(records: Table<SessionRecord>) -> Self {
+        Self {
+            stage: Stage::Waiting(records),
+            sessions: Table::new(),
+            told: KVec::new(),
+        }
+    }
+
     fn get(&self, text: &[u8]) -> Result<Arc<Session<Incoming>>> {
         self.sessions.get(&name(text)?).cloned().ok_or(ENOENT)
     }
@@ -383,67 +393,42 @@ fn hand_over_by_kho() -> Result<[HandedOverPages; 3]> {
     Ok(pages)
 }
 
-fn pending(pages: &[HandedOverPages; 3]) -> Result<Handover> {
-    let memory = handed_over();
-
-    let (sessions, claimed) = follow(&memory, pages[0].phys())?;
-
-    Ok(Handover::Pending {
-        memory,
-        format: &LuoV5,
-        claimed,
-        sessions,
-    })
-}
-
 /// An orchestrator that has restored [`hand_over`].
 fn restored() -> Result<(&'static Sessions, &'static Handler)> {
-    let (sessions, handler) = orchestrator(Handover::Restored)?;
-    let (table, _) = read(sessions, &hand_over()?, Pages::phys(0))?;
+    let contents = contents_of(&hand_over()?, &LuoV5, Pages::phys(0), 0)?;
+    let (sessions, handler) = orchestrator(HandOver::sound(contents))?;
 
-    sessions.incoming.lock().sessions = table;
+    sessions.restore()?;
     Ok((sessions, handler))
 }
 
-/// The chain of sessions whose first block is at `head`.
-pub(crate) fn follow(memory: &impl Memory, head: u64) -> Result<(Blocks, Claimed)> {
-    follow_of(&LuoV5, memory, head)
-}
-
-/// The same, in a format.
-fn follow_of(format: &dyn Format, memory: &impl Memory, head: u64) -> Result<(Blocks, Claimed)> {
-    let mut claimed = Claimed::new();
-    let (size, field) = (format.session_block_size(), format.sessions_field());
-    let chain = Blocks::follow(memory, &mut claimed, size, field, head);
-
-    Ok((chain.map_err(|reason| refuse(reason, None))?, claimed))
-}
-
-/// Reads the hand-over whose first block of sessions is at `head`; returns it and its blocks.
+/// Reads the hand-over whose first block of sessions is at `head`; returns it, and how many pages
+/// it was in.
 fn read(
     sessions: &'static Sessions,
     memory: &impl Memory,
     head: u64,
-) -> Result<(ByName<Incoming>, Claimed)> {
-    let (chain, mut claimed) = follow(memory, head)?;
-    let table = IncomingTable::read(sessions, memory, &LuoV5, &mut claimed, &chain)?;
+) -> Result<(ByName<Incoming>, usize)> {
+    let mut contents = contents_of(memory, &LuoV5, head, 0)?;
+    let mut table = IncomingTable::waiting(contents.take_sessions());
 
-    Ok((table, claimed))
+    table.restore(sessions)?;
+    Ok((table.sessions, contents.pages().len()))
 }
 
 /// Sessions: name and files of each.
 pub(crate) type Meaning = KVec<(KVec<u8>, crate::luo_file::tests::Meaning)>;
 
-/// Reads the hand-over whose first block of sessions is at `head`; returns what it says.
-pub(crate) fn read_sessions(
+/// What sessions say, once they are restored.
+pub(crate) fn meaning(
     sessions: &'static Sessions,
-    memory: &impl Memory,
-    head: u64,
+    records: Table<SessionRecord>,
 ) -> Result<Meaning> {
-    let (table, _) = read(sessions, memory, head)?;
+    let mut table = IncomingTable::waiting(records);
     let mut found = KVec::new();
 
-    for session in table.iter() {
+    table.restore(sessions)?;
+    for session in table.sessions.iter() {
         let mut name = KVec::new();
 
         name.extend_from_slice(session.name.as_bytes(), GFP_KERNEL)?;
@@ -455,7 +440,7 @@ pub(crate) fn read_sessions(
 /// Whether a hand-over with these words changed, each in a page and at a place, is refused with one
 /// line in the log that says so.
 fn is_refused(changes: &[(usize, usize, u64)], session: &str, why: &str) -> Result<bool> {
-    let (sessions, _) = orchestrator(Handover::Restored)?;
+    let (sessions, _) = orchestrator(HandOver::nothing())?;
     let mut pages = hand_over()?;
     let mut refused = false;
 
@@ -576,7 +561,7 @@ mod suite {
 
     #[test]
     fn a_name_is_taken_until_its_session_is_closed() -> Result {
-        let (sessions, _) = orchestrator(Handover::Restored)?;
+        let (sessions, _) = orchestrator(HandOver::nothing())?;
         let page = UserPage::new()?;
 
         let first = create(sessions, &page, b"a")?;
@@ -602,7 +587,7 @@ mod suite {
 
     #[test]
     fn a_session_is_not_created_without_a_name() -> Result {
-        let (sessions, _) = orchestrator(Handover::Restored)?;
+        let (sessions, _) = orchestrator(HandOver::nothing())?;
         let page = UserPage::new()?;
         let fd = next_fd()?;
 
@@ -616,7 +601,7 @@ mod suite {
 
     #[test]
     fn a_session_is_not_created_if_its_owner_cannot_be_told() -> Result {
-        let (sessions, _) = orchestrator(Handover::Restored)?;
+        let (sessions, _) = orchestrator(HandOver::nothing())?;
         let page = UserPage::read_only()?;
         let fd = next_fd()?;
 
@@ -631,7 +616,7 @@ mod suite {
 
     #[test]
     fn a_refused_name_takes_no_block() -> Result {
-        let (sessions, _) = orchestrator(Handover::Restored)?;
+        let (sessions, _) = orchestrator(HandOver::nothing())?;
         let mut table = sessions.outgoing.lock();
 
         for index in 0..SESSIONS_PER_BLOCK {
@@ -654,7 +639,7 @@ mod suite {
 
     #[test]
     fn sessions_stay_in_the_order_of_their_creation() -> Result {
-        let (sessions, _) = orchestrator(Handover::Restored)?;
+        let (sessions, _) = orchestrator(HandOver::nothing())?;
 
         // One of so many stays, whichever that is.
         for stays in 1..=7 {
@@ -700,7 +685,7 @@ mod suite {
 
     #[test]
     fn closing_an_outgoing_session_undoes_it() -> Result {
-        let (sessions, handler) = orchestrator(Handover::Restored)?;
+        let (sessions, handler) = orchestrator(HandOver::nothing())?;
         let page = UserPage::new()?;
 
         let fd = create(sessions, &page, b"a")?;
@@ -718,7 +703,7 @@ mod suite {
 
     #[test]
     fn closing_a_session_leaves_the_others() -> Result {
-        let (sessions, handler) = orchestrator(Handover::Restored)?;
+        let (sessions, handler) = orchestrator(HandOver::nothing())?;
         let page = UserPage::new()?;
 
         let first = create(sessions, &page, b"a")?;
@@ -837,7 +822,7 @@ mod suite {
 
     #[test]
     fn sessions_are_handed_over_in_the_order_of_creation() -> Result {
-        let (sessions, _) = orchestrator(Handover::Restored)?;
+        let (sessions, _) = orchestrator(HandOver::nothing())?;
 
         create_with_files(sessions, b"z", 0..0)?;
         let gone = create_with_files(sessions, b"y", 0..0)?;
@@ -849,17 +834,16 @@ mod suite {
 
         let (result, head) = serialize(sessions)?;
         assert_eq!(result, Ok(()));
-        let (chain, claimed) = follow(&Preservations, head)?;
-        let entries = |place| Blocks::entries(&Preservations, &claimed, place);
-        let order = chain.places().flat_map(entries).map(|it| it.name[0]);
-        assert!(order.eq(*b"zaby"));
+        let contents = contents_of(&Preservations, &LuoV5, head, 0)?;
+        let order = contents.sessions().iter().map(|it| it.name.as_bytes());
+        assert!(order.eq([b"z", b"a", b"b", b"y"]));
         Ok(())
     }
 
     #[test]
     fn what_is_handed_over_is_read_by_the_next_kernel() -> Result {
-        let (old, _) = orchestrator(Handover::Restored)?;
-        let (new, handler) = orchestrator(Handover::Restored)?;
+        let (old, _) = orchestrator(HandOver::nothing())?;
+        let (new, handler) = orchestrator(HandOver::nothing())?;
 
         create_with_files(old, b"b", 0..2)?;
         create_with_files(old, b"a", 0..0)?;
@@ -868,10 +852,11 @@ mod suite {
         assert_eq!(result, Ok(()));
 
         // A block of sessions, one of the files of "b", and two of those of "c".
-        let (table, blocks) = read(new, &Preservations, head)?;
-        assert_eq!(blocks.len(), 4);
-        let mut orders = blocks.iter().map(|block| preserved_order(block.phys));
+        let contents = contents_of(&Preservations, &LuoV5, head, 0)?;
+        let mut orders = contents.pages().iter().map(|it| preserved_order(it.phys));
         assert!(orders.all(|order| order == Some(0)));
+        let (table, pages) = read(new, &Preservations, head)?;
+        assert_eq!(pages, 4);
         let names = table.iter().map(|session| session.name.as_bytes());
         assert!(names.eq([b"b", b"a", b"c"]));
         new.incoming.lock().sessions = table;
@@ -898,7 +883,7 @@ mod suite {
             (&LuoV5 as &dyn Format, 63, [0, 0, 0]),
             (&LuoFdt, 127, [4, 1, 1]),
         ] {
-            let (old, _) = orchestrator_of(format, Handover::Restored)?;
+            let (old, _) = orchestrator_of(format, HandOver::nothing())?;
 
             for files in [full, full + 1] {
                 create_with_files(old, &[files as u8], 0..files)?;
@@ -908,24 +893,21 @@ mod suite {
 
             // What this kernel itself writes is of no account.
             for own in FORMATS {
-                let (new, handler) = orchestrator_of(own, Handover::Restored)?;
-                let (chain, mut claimed) = follow_of(format, &Preservations, head)?;
-                let memory = &Preservations;
-
-                let table = IncomingTable::read(new, memory, format, &mut claimed, &chain)?;
-                let found = claimed.iter().map(|block| preserved_order(block.phys));
+                let contents = contents_of(&Preservations, format, head, 0)?;
+                let mut sorted = KVec::new();
+                let found = contents.pages().iter().map(|it| preserved_order(it.phys));
                 // One of sessions, one of files, and two of one more.
                 let [sessions, one, two] = orders.map(Some);
                 let mut expected = [sessions, one, two, two];
                 expected.sort_unstable();
-                let mut sorted = KVec::new();
                 for order in found {
                     sorted.push(order, GFP_KERNEL)?;
                 }
                 sorted.sort_unstable();
                 assert_eq!(*sorted, expected);
 
-                new.incoming.lock().sessions = table;
+                let (new, handler) = orchestrator_of(own, HandOver::sound(contents))?;
+                new.restore()?;
                 let session = new.incoming.lock().get(&[full as u8 + 1])?;
                 assert!(session.files.lock().retrieve(&new.registry, full).is_ok());
                 assert!(handler.called(&[("retrieve", 2 * full + 1)]));
@@ -945,18 +927,13 @@ mod suite {
         write_hand_over(phys, |page, at, value| pages[page].words()[at] = value);
 
         // In blocks of another size it is not there.
-        assert!(follow(&handed_over(), phys[0]).is_err());
-        let (sessions, claimed) = follow_of(&LuoFdt, &handed_over(), phys[0])?;
-        let (sessions, _) = orchestrator(Handover::Pending {
-            memory: handed_over(),
-            format: &LuoFdt,
-            claimed,
-            sessions,
-        })?;
+        assert!(contents_of(&handed_over(), &LuoV5, phys[0], 0).is_err());
+        let contents = contents_of(&handed_over(), &LuoFdt, phys[0], 0)?;
+        let (sessions, _) = orchestrator(HandOver::sound_by_kho(contents))?;
 
         sessions.restore()?;
         for page in &pages {
-            assert!(handed_over().bytes(page.extent()).is_none());
+            assert!(handed_over().read::<u64>(page.extent()).is_none());
         }
         assert!(retrieve(sessions, &UserPage::new()?, b"b").is_ok());
         Ok(())
@@ -964,7 +941,7 @@ mod suite {
 
     #[test]
     fn no_session_is_no_block() -> Result {
-        let (sessions, _) = orchestrator(Handover::Restored)?;
+        let (sessions, _) = orchestrator(HandOver::nothing())?;
 
         assert_eq!(serialize(sessions)?, (Ok(()), 0));
         let gone = create_with_files(sessions, b"a", 0..0)?;
@@ -976,7 +953,7 @@ mod suite {
 
     #[test]
     fn a_refused_reboot_leaves_nothing_written() -> Result {
-        let (sessions, handler) = orchestrator(Handover::Restored)?;
+        let (sessions, handler) = orchestrator(HandOver::nothing())?;
 
         for (text, tokens) in [(b"a", 0..2), (b"b", 0..1), (b"c", 0..2), (b"d", 0..1)] {
             create_with_files(sessions, text, tokens)?;
@@ -997,32 +974,63 @@ mod suite {
             ("unfreeze", 1),
         ]));
         let head = sessions.outgoing.lock().blocks.head();
-        let words: &[u64; 512] = Preservations.page(head).ok_or(EINVAL)?;
+        let mut words = KVec::from_elem(u64::MAX, 512, GFP_KERNEL)?;
+        Preservations
+            .copy(Extent::page(head), 0, words.as_mut_bytes())
+            .ok_or(EINVAL)?;
         assert!(words.iter().all(|&word| word == 0));
         Ok(())
     }
 
     #[test]
     fn a_refused_reboot_can_be_tried_again() -> Result {
-        let (sessions, _) = orchestrator(Handover::Restored)?;
+        let (sessions, _) = orchestrator(HandOver::nothing())?;
         let page = UserPage::new()?;
 
         // There is no root record yet.
-        assert_eq!(sessions.serialize(), Err(ENODEV));
-        assert_eq!(sessions.serialize(), Err(ENODEV));
+        assert_eq!(sessions.serialize(true), Err(ENODEV));
+        assert_eq!(sessions.serialize(true), Err(ENODEV));
         assert!(create(sessions, &page, b"a").is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn an_image_that_carries_nothing_is_refused_if_there_is_something() -> Result {
+        let (sessions, handler) = orchestrator(HandOver::nothing())?;
+        let page = UserPage::new()?;
+
+        // It comes as far as to the root record, which is not there.
+        assert_eq!(sessions.serialize(false), Err(ENODEV));
+        let fd = create(sessions, &page, b"a")?;
+        preserve(&*sessions.outgoing.lock().get(b"a")?, 0..1)?;
+        handler.forget_calls();
+
+        let mut result = Ok(());
+        let log = logged(|| result = sessions.serialize(false))?;
+        assert_eq!(result, Err(ENOEXEC));
+        assert_eq!(
+            *log,
+            *b"luo: the loaded image cannot carry 1 sessions: \
+                load it by kexec_file_load() (kexec -s)\n"
+        );
+        // Nothing is frozen, and the gate is open.
+        assert!(handler.called(&[]));
+        assert!(create(sessions, &page, b"b").is_ok());
+        drop(fd);
+        assert_eq!(sessions.serialize(false), Err(ENODEV));
         Ok(())
     }
 
     #[test]
     fn a_sound_hand_over_is_restored_once() -> Result {
         let pages = hand_over_by_kho()?;
-        let (sessions, _) = orchestrator(pending(&pages)?)?;
+        let contents = contents_of(&handed_over(), &LuoV5, pages[0].phys(), 0)?;
+        let (sessions, _) = orchestrator(HandOver::sound_by_kho(contents))?;
         let user = UserPage::new()?;
 
         sessions.restore()?;
         for page in &pages {
-            assert!(handed_over().page::<u64>(page.phys()).is_none());
+            assert!(handed_over().read::<u64>(page.extent()).is_none());
         }
 
         // What was retrieved stays so, what was finished stays away.
@@ -1035,18 +1043,62 @@ mod suite {
     }
 
     #[test]
+    fn sessions_wait_for_the_handlers_of_their_files() -> Result {
+        let mut pages = hand_over()?;
+        let kunix = u64::from_le_bytes(*b"kunix\0\0\0");
+        let kunis = u64::from_le_bytes(*b"kunis\0\0\0");
+
+        pages.word(1, SECOND_FILE, kunix);
+        pages.word(1, SECOND_FILE + FILE, kunis);
+        pages.word(2, 2, kunix);
+        let contents = contents_of(&pages, &LuoV5, Pages::phys(0), 0)?;
+        let (sessions, _) = orchestrator(HandOver::sound(contents))?;
+        let user = UserPage::new()?;
+
+        // Each is told of once.
+        let mut result = Ok(());
+        let log = logged(|| result = sessions.restore())?;
+        assert_eq!(result, Err(EIO));
+        assert_eq!(
+            *log,
+            *b"luo: refused what the previous kernel handed over (session 'a'): \
+                no file handler 'kunix' for token 0x1\n\
+                luo: refused what the previous kernel handed over (session 'a'): \
+                no file handler 'kunis' for token 0x2\n"
+        );
+        let log = logged(|| result = sessions.restore())?;
+        assert!(result == Err(EIO) && log.is_empty());
+        assert_eq!(retrieve(sessions, &user, b"a").err(), Some(ENOENT));
+
+        for name in [b"kunix", b"kunis"] {
+            assert_eq!(sessions.restore(), Err(EIO));
+            let handler = Handler::named(name)?;
+            let raw = NonNull::new(handler.raw.get()).ok_or(EINVAL)?;
+
+            mem::forget(handler);
+            // SAFETY: The handler is complete, and never freed.
+            unsafe { sessions.registry.register(raw) }?;
+        }
+        sessions.restore()?;
+        assert!(retrieve(sessions, &user, b"a").is_ok());
+        assert!(retrieve(sessions, &user, b"b").is_ok());
+        Ok(())
+    }
+
+    #[test]
     fn a_refused_hand_over_stays_where_it_is() -> Result {
         let mut pages = hand_over_by_kho()?;
 
         // The last thing that is read: the only file of the last session.
-        pages[2].words()[2] = 0;
-        let (sessions, _) = orchestrator(pending(&pages)?)?;
+        pages[2].words()[2..8].fill(u64::MAX);
+        assert!(contents_of(&handed_over(), &LuoV5, pages[0].phys(), 0).is_err());
+        for page in &pages {
+            assert!(handed_over().read::<u64>(page.extent()).is_some());
+        }
 
+        let (sessions, _) = orchestrator(HandOver::damaged())?;
         for _ in 0..2 {
             assert_eq!(sessions.restore(), Err(EIO));
-            for page in &pages {
-                assert!(handed_over().page::<u64>(page.phys()).is_some());
-            }
         }
         let nobody = retrieve(sessions, &UserPage::new()?, b"a").err();
         assert_eq!(nobody, Some(ENOENT));
@@ -1055,23 +1107,24 @@ mod suite {
 
     #[test]
     fn a_refused_hand_over_does_not_stop_the_next() -> Result {
-        let (sessions, _) = orchestrator(Handover::Refused)?;
+        let (sessions, _) = orchestrator(HandOver::damaged())?;
 
         assert_eq!(sessions.restore(), Err(EIO));
         create_with_files(sessions, b"a", 0..1)?;
         let (result, head) = serialize(sessions)?;
         assert_eq!(result, Ok(()));
-        assert!(read(orchestrator(Handover::Restored)?.0, &Preservations, head).is_ok());
+        assert!(read(orchestrator(HandOver::nothing())?.0, &Preservations, head).is_ok());
         Ok(())
     }
 
     #[test]
     fn a_sound_hand_over_names_all_its_blocks() -> Result {
-        let (sessions, _) = orchestrator(Handover::Restored)?;
-        let (table, blocks) = read(sessions, &hand_over()?, Pages::phys(0))?;
+        let (sessions, _) = orchestrator(HandOver::nothing())?;
+        let (table, _) = read(sessions, &hand_over()?, Pages::phys(0))?;
 
         assert_eq!(table.iter().count(), 2);
-        let phys = blocks.iter().map(|block| block.phys);
+        let contents = contents_of(&hand_over()?, &LuoV5, Pages::phys(0), 0)?;
+        let phys = contents.pages().iter().map(|page| page.phys);
         assert!(phys.eq([0, 1, 2].map(Pages::phys)));
         Ok(())
     }
@@ -1190,35 +1243,6 @@ mod suite {
 
         let why = "luo_file_ser.token is 0x0: a second file of this token";
         assert!(is_refused(&[(1, SECOND_FILE + 7, 0)], "a", why)?);
-        Ok(())
-    }
-
-    #[test]
-    fn a_chain_of_all_sessions_is_noticed_early() -> Result {
-        const SESSIONS: usize = 51;
-        const FILES: usize = 100;
-
-        let (sessions, _) = orchestrator(Handover::Restored)?;
-        let mut pages = Pages::chain(&[1; FILES + 1])?;
-
-        pages.word(0, 0, 0);
-        pages.word(0, 1, SESSIONS as u64);
-        for session in 0..SESSIONS {
-            let at = 2 + 10 * session;
-
-            pages.word(0, at, session as u64 + 1);
-            pages.word(0, at + 8, Pages::phys(1));
-            pages.word(0, at + 9, FILES as u64);
-        }
-        for file in 1..=FILES {
-            pages.word(file, 2, u64::from_le_bytes(*b"kunit\0\0\0"));
-            pages.word(file, 2 + 7, file as u64);
-        }
-
-        let (chain, mut claimed) = follow(&pages, Pages::phys(0))?;
-        let table = IncomingTable::read(sessions, &pages, &LuoV5, &mut claimed, &chain);
-        assert_eq!(table.err(), Some(EIO));
-        assert_eq!(claimed.len(), 1 + FILES);
         Ok(())
     }
 

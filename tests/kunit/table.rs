@@ -10,8 +10,8 @@ use crate::mock::Random;
 struct Clash(u64);
 
 impl Key for Clash {
-    fn mix_into(&self, _hash: u64) -> u64 {
-        self.0 / 16
+    fn hash(&self, _: &HashKey) -> u32 {
+        self.0 as u32 / 16
     }
 }
 
@@ -20,13 +20,6 @@ impl Keyed for (Clash, u64) {
 
     fn key(&self) -> &Clash {
         &self.0
-    }
-}
-
-/// Several words, as a name.
-impl Key for [u64; 2] {
-    fn mix_into(&self, hash: u64) -> u64 {
-        self.iter().fold(hash, |hash, word| word.mix_into(hash))
     }
 }
 
@@ -56,9 +49,24 @@ where
     K: Copy + PartialEq,
     (K, u64): Keyed<Key = K>,
 {
+    add_and_remove_in(Table::new(), seed, keys, share, key)
+}
+
+/// The same, in an empty table that there is.
+fn add_and_remove_in<K>(
+    mut table: Table<(K, u64)>,
+    seed: u64,
+    keys: usize,
+    share: usize,
+    key: fn(u64) -> K,
+) -> Result
+where
+    K: Copy + PartialEq,
+    (K, u64): Keyed<Key = K>,
+{
     let mut random = Random(seed);
-    let mut table = Table::new();
     let mut model: KVec<(K, u64)> = KVec::new();
+    let room = table.entries.capacity();
 
     for value in 0..1000 {
         let key = key(random.below(keys) as u64);
@@ -82,7 +90,7 @@ where
         assert!(agree(&table, &model));
     }
     // Gaps are closed: there is never room for more than twice as many as there ever were.
-    assert!(table.entries.capacity() < 4 * keys);
+    assert!(table.entries.capacity() < room.max(4 * keys) + 1);
 
     for _ in 0..model.len() / 2 {
         assert!(table.drain_back().next() == model.pop());
@@ -199,52 +207,100 @@ mod suite {
     fn keys_that_collide_do_so_with_one_secret_only() -> Result {
         const SLOTS: u32 = 1 << 10;
 
-        let slot = |key: u64, secret| hash(&key, secret) % SLOTS;
+        let slot = |key: u64, secret: &HashKey| key.hash(secret) % SLOTS;
+        let [one, other] = [HashKey::random(), HashKey::random()];
 
         for shift in [0, 12, 32, 40, 47] {
-            for other in [0x1319_8a2e_0370_7344, 0xa409_3822_0000_0000, 1] {
-                let mut taken = KVec::from_elem(false, SLOTS as usize, GFP_KERNEL)?;
-                let mut count = 0;
-                let keys = (0..100 * u64::from(SLOTS)).map(|number| number << shift);
+            let mut taken = KVec::from_elem(false, SLOTS as usize, GFP_KERNEL)?;
+            let mut count = 0;
+            let keys = (0..100 * u64::from(SLOTS)).map(|number| number << shift);
 
-                for key in keys.filter(|&key| slot(key, 0x243f_6a88_85a3_08d3) == 0) {
-                    taken[slot(key, other) as usize] = true;
-                    count += 1;
-                }
-                // Of 100 that are thrown in at random: 95.
-                assert!(count > 50 && taken.iter().filter(|&&it| it).count() > count * 4 / 5);
+            for key in keys.filter(|&key| slot(key, &one) == 0) {
+                taken[slot(key, &other) as usize] = true;
+                count += 1;
+            }
+            // Of 100 that are thrown in at random: 95.
+            assert!(count > 50 && taken.iter().filter(|&&it| it).count() > count * 4 / 5);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn words_are_hashed_to_the_last() {
+        let secret = HashKey::random();
+        let hash = |words: &[u64]| secret.hash_words(words);
+
+        assert!(hash(&[1, 2]) == hash(&[1, 2]));
+        assert!(hash(&[1, 2]) != hash(&[1, 3]));
+        assert!(hash(&[1, 0]) != hash(&[1]));
+        assert!(hash(&[1 << 63]) != hash(&[0]));
+    }
+
+    /// An index that was made for few entries has room for those that come when it is not needed.
+    #[test]
+    fn an_index_is_never_full() -> Result {
+        let mut table = Table::new();
+        let add = |table: &mut Table<(u64, u64)>, keys: core::ops::Range<u64>| -> Result {
+            for key in keys {
+                table.vacant(&key)?.ok_or(EEXIST)?.insert((key, key))?;
+            }
+            Ok(())
+        };
+
+        table.reserve(5)?;
+        add(&mut table, 0..8)?;
+        for key in 0..7 {
+            table.remove(&key);
+        }
+        add(&mut table, 8..9)?;
+        assert!(!table.index.slots.is_empty());
+        table.remove(&8);
+        table.remove(&7);
+        add(&mut table, 9..13)?;
+
+        let model = [(9, 9), (10, 10), (11, 11), (12, 12)];
+        assert!(agree(&table, &model));
+        assert!(table.get(&13).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn agrees_with_a_model_however_much_room_there_was() -> Result {
+        for room in 0..=4 * FEW {
+            for keys in [6, 12] {
+                let mut table = Table::new();
+
+                table.reserve(room)?;
+                let slots = table.index.slots.len();
+                assert!(slots == 0 || slots >= 2 * room);
+                add_and_remove_in(table, 1 + room as u64, keys, 50, |key| key)?;
             }
         }
         Ok(())
     }
 
-    /// Of keys in a row, multiples of a page, single bits, and others that differ in their upper
-    /// bits only, few share a slot.
     #[test]
-    fn keys_are_spread() -> Result {
-        let keys: [fn(u64) -> [u64; 2]; 6] = [
-            |it| [it, 0],
-            |it| [it << 12, 0],
-            |it| [it << 52, 0],
-            |it| [u64::from_le_bytes(*b"session-"), it],
-            |it| [1, it << 52],
-            |it| [it << 58, (it >> 6) << 58],
-        ];
+    fn a_table_is_made_of_another() -> Result {
+        for count in [0, 1, FEW as u64, FEW as u64 + 1, 100] {
+            let mut table = Table::new();
+            let mut model = KVec::new();
 
-        for key in keys {
-            for secret in [0x243f_6a88_85a3_08d3, 0x9abc_def0_0000_0000, 1] {
-                let mut slots = KVec::from_elem(0u8, 8192, GFP_KERNEL)?;
-
-                for number in 0..4096 {
-                    let slot = hash(&key(number), secret) as usize % slots.len();
-                    slots[slot] = slots[slot].saturating_add(1);
-                }
-                let most = slots.iter().max().copied().unwrap_or_default();
-                let taken = slots.iter().filter(|&&keys| keys > 0).count();
-
-                // If they were thrown in at random: 3224, and 6 or 7 in the fullest one.
-                assert!(taken > 2900 && most < 16);
+            for key in 0..count {
+                table.vacant(&key)?.ok_or(EEXIST)?.insert((key, ()))?;
             }
+            for key in (0..count).filter(|key| key % 3 == 1) {
+                table.remove(&key);
+            }
+            for (key, ()) in table.iter() {
+                model.push((*key, 2 * key), GFP_KERNEL)?;
+            }
+
+            let other = table.try_map(|&(key, ())| Ok::<_, Error>((key, 2 * key)))?;
+            assert!(agree(&other, &model));
+            assert_eq!(table.len(), model.len());
+
+            let refused = table.try_map(|_| Err::<(u64, u64), _>(EDOM));
+            assert_eq!(refused.err(), (!model.is_empty()).then_some(EDOM));
         }
         Ok(())
     }

@@ -29,24 +29,27 @@ pub struct Flb {
     pub data: u64,
 }
 
-/// What is found when the kernel boots.
+/// What stands in a sound hand-over.
 #[derive(Default)]
-pub struct Early {
+pub struct Contents {
     /// The FLBs, if there is a page of them.
     pub flbs: Option<Vec<Flb>>,
-    /// The pages that nobody needs any more.
-    pub pages: Vec<u64>,
-    /// The session records.
-    sessions: Vec<Vec<u8>>,
-    blocks: Vec<u64>,
-}
-
-/// What is found when the device is opened.
-pub struct Late {
     /// The sessions, in order.
     pub sessions: Vec<Session>,
     /// The pages that nobody needs any more.
     pub pages: BTreeSet<u64>,
+}
+
+impl Contents {
+    /// The compatible strings of files that nobody here knows.
+    pub fn unknown(&self) -> BTreeSet<&[u8]> {
+        let files = self.sessions.iter().flat_map(|session| &session.files);
+
+        files
+            .map(|(_, compatible, _)| compatible.as_slice())
+            .filter(|compatible| !KNOWN[..2].iter().any(|it| it.as_bytes() == *compatible))
+            .collect()
+    }
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
@@ -135,26 +138,6 @@ impl Image {
         self.root().map_or(0, |root| u64_at(root, 8))
     }
 
-    /// What is found when the kernel boots; [`None`] if it cannot be believed.
-    pub fn early(&self) -> Option<Early> {
-        let Some((address, _)) = self.entry else {
-            return Some(Early::default());
-        };
-        let root = self.root()?;
-        let (sessions, blocks) = chain(self, u64_at(root, 16), 80)?;
-        let flbs = u64_at(root, 24);
-
-        Some(Early {
-            flbs: match flbs {
-                0 => None,
-                _ => Some(self.flbs(flbs)?),
-            },
-            pages: [address, flbs].into_iter().filter(|&it| it != 0).collect(),
-            sessions,
-            blocks,
-        })
-    }
-
     fn session(&self, record: &[u8], pages: &mut Vec<u64>) -> Option<Session> {
         let name = string(&record[..64]).filter(|name| !name.is_empty())?;
         let (head, count) = (u64_at(record, 64), u64_at(record, 72));
@@ -164,9 +147,8 @@ impl Image {
             .iter()
             .map(|file| {
                 let compatible = string(&file[..48])?;
-                let known = KNOWN[..2].iter().any(|it| it.as_bytes() == compatible);
 
-                known.then(|| (u64_at(file, 56), compatible, u64_at(file, 48)))
+                Some((u64_at(file, 56), compatible, u64_at(file, 48)))
             })
             .collect::<Option<Vec<_>>>()?;
 
@@ -175,21 +157,31 @@ impl Image {
             .then_some(Session { name, files })
     }
 
-    /// What is found when the device is opened; [`None`] if it cannot be believed.
-    pub fn late(&self, early: &Early) -> Option<Late> {
-        let mut pages = early.pages.clone();
-        pages.extend(&early.blocks);
-
-        let sessions = early
-            .sessions
+    /// What stands in it; [`None`] if that cannot be believed.
+    pub fn contents(&self) -> Option<Contents> {
+        let Some((address, _)) = self.entry else {
+            return Some(Contents::default());
+        };
+        let root = self.root()?;
+        let (records, mut pages) = chain(self, u64_at(root, 16), 80)?;
+        let sessions = records
             .iter()
             .map(|record| self.session(record, &mut pages))
             .collect::<Option<Vec<_>>>()?;
+        let flbs = match u64_at(root, 24) {
+            0 => None,
+            address => {
+                pages.push(address);
+                Some(self.flbs(address)?)
+            }
+        };
 
+        pages.push(address);
         if twice(sessions.iter().map(|session| &session.name)) || twice(&pages) {
             return None;
         }
-        Some(Late {
+        Some(Contents {
+            flbs,
             sessions,
             pages: pages.into_iter().collect(),
         })

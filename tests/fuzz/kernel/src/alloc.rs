@@ -25,10 +25,20 @@ pub struct PushError<T>(pub T);
 #[derive(Clone, Copy)]
 pub struct Flags;
 
+impl core::ops::BitOr for Flags {
+    type Output = Self;
+
+    fn bitor(self, _: Self) -> Self {
+        self
+    }
+}
+
 /// How to allocate.
 pub mod flags {
     /// From where sleeping is allowed.
     pub const GFP_KERNEL: super::Flags = super::Flags;
+    /// Without a warning if there is none.
+    pub const __GFP_NOWARN: super::Flags = super::Flags;
 }
 
 /// A box.
@@ -145,6 +155,26 @@ impl<T> KVec<T> {
         Ok(())
     }
 
+    /// Appends copies.
+    pub fn extend_with(&mut self, count: usize, value: T, flags: Flags) -> Result<(), AllocError>
+    where
+        T: Clone,
+    {
+        self.reserve(count, flags)?;
+        self.0.resize(self.0.len() + count, value);
+        Ok(())
+    }
+
+    /// Appends copies of what is there.
+    pub fn extend_from_slice(&mut self, other: &[T], flags: Flags) -> Result<(), AllocError>
+    where
+        T: Clone,
+    {
+        self.reserve(other.len(), flags)?;
+        self.0.extend_from_slice(other);
+        Ok(())
+    }
+
     /// Takes the last.
     pub fn pop(&mut self) -> Option<T> {
         self.0.pop()
@@ -196,6 +226,15 @@ impl<T> Deref for KVec<T> {
 impl<T> DerefMut for KVec<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut self.0
+    }
+}
+
+impl<T> IntoIterator for KVec<T> {
+    type Item = T;
+    type IntoIter = std::vec::IntoIter<T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 

@@ -14,7 +14,10 @@ use core::ffi::c_int;
 use core::ffi::c_uint;
 use core::ffi::c_void;
 use core::ffi::CStr;
+use core::hash::Hash;
+use core::hash::Hasher;
 use pin_init::Zeroable;
+use std::hash::DefaultHasher;
 
 type c_long = isize;
 type c_ulong = usize;
@@ -142,6 +145,31 @@ pub struct miscdevice {
     pub fops: *const file_operations,
 }
 
+#[repr(C)]
+pub struct hsiphash_key_t {
+    pub key: [c_ulong; 2],
+}
+
+impl hsiphash_key_t {
+    fn hash<T: Hash>(&self, data: &[T]) -> u32 {
+        let mut hasher = DefaultHasher::new();
+
+        self.key.hash(&mut hasher);
+        data.hash(&mut hasher);
+        hasher.finish() as u32
+    }
+}
+
+/// Ends the kernel.
+///
+/// # Safety
+///
+/// As its namesake in C.
+pub unsafe fn panic(_format: *const c_char, why: *const c_char) -> ! {
+    // SAFETY: The caller guarantees that it ends with a NUL.
+    core::panic!("{:?}", unsafe { CStr::from_ptr(why) })
+}
+
 /// How many hold it to read, or -1 for one that writes.
 #[repr(C)]
 pub struct rw_semaphore(i32);
@@ -237,8 +265,27 @@ c_functions! {
         machine::restore_free(memory);
     }
 
-    fn get_random_u64() -> u64 {
-        1
+    fn get_random_bytes(to: *mut c_void, len: usize) {
+        to.write_bytes(1, len);
+    }
+
+    fn hsiphash_2u32(a: u32, b: u32, key: *const hsiphash_key_t) -> u32 {
+        (*key).hash(&[a, b])
+    }
+
+    #[no_mangle]
+    fn luo_hsiphash(data: *const c_void, len: usize, key: *const hsiphash_key_t) -> u32 {
+        (*key).hash(core::slice::from_raw_parts(data.cast::<u8>(), len))
+    }
+
+    fn memcpy(to: *mut c_void, from: *const c_void, len: usize) -> *mut c_void {
+        to.copy_from_nonoverlapping(from, len);
+        to
+    }
+
+    #[no_mangle]
+    fn luo_image_for_kho() -> bool {
+        true
     }
 
     #[no_mangle]

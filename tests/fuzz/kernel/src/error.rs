@@ -42,6 +42,7 @@ codes! {
     ENOENT = 2
     EIO = 5
     E2BIG = 7
+    ENOEXEC = 8
     EBADF = 9
     ENOMEM = 12
     EFAULT = 14

@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the previous kernel handed over: found, checked and copied as a whole, or refused as a
+//! whole.
+//!
+//! All records are read at early init, once, and nobody looks at their memory again: what others
+//! get from here can be believed, and cannot change. So whoever asks, from the first driver on,
+//! gets to hear one and the same verdict. There is none as long as there is no memory for the
+//! copies; then whoever asks tries again.
+//!
+//! The memory of a hand-over that is refused is never released: nobody knows whose it is.
+
+use crate::abi::format;
+use crate::abi::format::Field;
+use crate::abi::format::Format;
+use crate::abi::name::Name;
+use crate::abi::record as wire;
+use crate::abi::until_nul;
+use crate::abi::Found;
+use crate::block::damaged;
+use crate::block::Claimed;
+use crate::block::ReadError;
+use crate::block::Reader;
+use crate::c_api;
+use crate::kho;
+use crate::kho::Extent;
+use crate::kho::Memory;
+use crate::table::Keyed;
+use crate::table::Table;
+use core::mem;
+use core::num::NonZeroU32;
+use kernel::fmt;
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+use kernel::str::BStr;
+use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Relaxed;
+
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/handover.rs"]
+pub(crate) mod tests;
+
+/// `liveupdate.damaged=panic` on the command line.
+static PANIC: Atomic<bool> = Atomic::new(false);
+
+/// Chooses whether a hand-over that is refused ends this kernel, before early init.
+pub(crate) fn panic_if_damaged(panic: bool) {
+    PANIC.store(panic, Relaxed);
+}
+
+/// A session, as it was handed over.
+pub(crate) struct SessionRecord {
+    /// What it is called.
+    pub(crate) name: Name,
+    /// Its files, by token, in the order in which they were preserved.
+    pub(crate) files: Table<wire::File>,
+}
+
+impl Keyed for SessionRecord {
+    type Key = Name;
+
+    fn key(&self) -> &Name {
+        &self.name
+    }
+}
+
+impl Keyed for wire::File {
+    type Key = u64;
+
+    fn key(&self) -> &u64 {
+        &self.token
+    }
+}
+
+/// An FLB, as it was handed over.
+pub(crate) struct FlbRecord {
+    name: [u8; 48],
+    /// What it wants to know again.
+    pub(crate) data: u64,
+    /// How many files still depend on it.
+    pub(crate) files: NonZeroU32,
+}
+
+impl FlbRecord {
+    /// Its compatible string.
+    pub(crate) fn compatible(&self) -> &[u8] {
+        until_nul(&self.name).unwrap_or_default()
+    }
+}
+
+/// What stands in a hand-over, as far as nobody has asked for it.
+pub(crate) struct Contents {
+    sessions: Table<SessionRecord>,
+    /// [`None`] if there was no page of FLBs.
+    flbs: Option<KVec<FlbRecord>>,
+    /// Where all this was, until it is released.
+    pages: Claimed,
+}
+
+impl Contents {
+    /// What stands in no hand-over.
+    fn nothing() -> Self {
+        Self {
+            sessions: Table::new(),
+            flbs: None,
+            pages: Claimed::new(),
+        }
+    }
+
+    /// Returns the sessions, once.
+    pub(crate) fn take_sessions(&mut self) -> Table<SessionRecord> {
+        mem::replace(&mut self.sessions, Table::new())
+    }
+
+    /// The FLBs; [`None`] if there was no page of FLBs.
+    pub(crate) fn flbs(&mut self) -> Option<&mut KVec<FlbRecord>> {
+        self.flbs.as_mut()
+    }
+}
+
+/// Tells the log what is refused and why; `session` is where that was found, if in one.
+pub(crate) fn refused(session: Option<&Name>, why: fmt::Arguments<'_>) {
+    let name = session.map_or(b"-".as_slice(), Name::as_bytes);
+    let name = BStr::from_bytes(name);
+
+    pr_err!("refused what the previous kernel handed over (session '{name}'): {why}\n");
+}
+
+/// Why there are no contents, and the session in which that was found.
+struct Failure {
+    session: Option<Name>,
+    reason: ReadError,
+}
+
+impl<E: Into<ReadError>> From<E> for Failure {
+    fn from(reason: E) -> Self {
+        Self {
+            session: None,
+            reason: reason.into(),
+        }
+    }
+}
+
+impl Failure {
+    /// Tells the log if this is a verdict, and returns it; or else what this kernel failed with.
+    fn judge(self) -> Result<Verdict> {
+        let Self { session, reason } = self;
+        let damage = match reason {
+            ReadError::Damaged(damage) => damage,
+            ReadError::Kernel(err) => return Err(err),
+        };
+
+        refused(session.as_ref(), fmt!("{damage}"));
+        if PANIC.load(Relaxed) {
+            c_api::panic(c"LUO: what the previous kernel handed over is damaged");
+        }
+        Ok(Verdict::Damaged)
+    }
+}
+
+/// What has become of a hand-over.
+enum Verdict {
+    /// There was no memory to read it.
+    None,
+    /// It is sound.
+    Sound(Contents),
+    /// It cannot be believed.
+    Damaged,
+}
+
+/// The hand-over to this kernel.
+pub(crate) struct HandOver {
+    memory: Option<kho::HandedOver>,
+    liveupdate_num: u64,
+    verdict: Verdict,
+}
+
+impl HandOver {
+    /// What KHO brought, which is still to be read.
+    pub(crate) fn new(memory: kho::HandedOver) -> Self {
+        Self {
+            memory: Some(memory),
+            liveupdate_num: 0,
+            verdict: Verdict::None,
+        }
+    }
+
+    /// None.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            memory: None,
+            liveupdate_num: 0,
+            verdict: Verdict::Sound(Contents::nothing()),
+        }
+    }
+
+    /// How many live updates led to this kernel, as far as the root record could be read.
+    pub(crate) fn liveupdate_num(&self) -> u64 {
+        self.liveupdate_num
+    }
+
+    /// The contents, which are read if they were not.
+    ///
+    /// Returns `EIO` if they cannot be believed, `ENOMEM` if there is no memory for them: then the
+    /// next one who asks may get them. May sleep.
+    pub(crate) fn contents(&mut self) -> Result<&mut Contents> {
+        if let Verdict::None = self.verdict {
+            self.verdict = self.judge(true)?;
+        }
+
+        match &mut self.verdict {
+            Verdict::Sound(contents) => Ok(contents),
+            Verdict::Damaged => Err(EIO),
+            Verdict::None => Err(ENOMEM),
+        }
+    }
+
+    /// Where live update is off: looks at the root record, the chain of sessions and the FLBs, and
+    /// tells if these cannot be believed. May sleep.
+    pub(crate) fn look(&mut self) {
+        // Nobody will ask, so nobody misses what could not be read.
+        let _ = self.judge(false);
+    }
+
+    /// Gives the memory of a sound hand-over back to the system. To be called when all struct pages
+    /// are initialised.
+    pub(crate) fn release(&mut self) {
+        if let (Some(memory), Verdict::Sound(contents)) = (&mut self.memory, &mut self.verdict) {
+            memory.release(contents.pages.iter().copied());
+            contents.pages = Claimed::new();
+        }
+    }
+
+    fn judge(&mut self, with_files: bool) -> Result<Verdict> {
+        match self.read(with_files) {
+            Ok(contents) => Ok(Verdict::Sound(contents)),
+            Err(failure) => failure.judge(),
+        }
+    }
+
+    fn read(&mut self, with_files: bool) -> Result<Contents, Failure> {
+        let Some(memory) = &self.memory else {
+            return Ok(Contents::nothing());
+        };
+        let (phys, size) = match memory.find(format::KHO_ENTRY) {
+            Ok(found) => found,
+            Err(ENOENT) => return Ok(Contents::nothing()),
+            Err(_) => {
+                let why = "a malformed entry of KHO";
+                return Ok(damaged("LUO", "preserved-data", Found::Nothing, why)?);
+            }
+        };
+        let (format, root) = read_root(memory, phys, size)?;
+
+        self.liveupdate_num = root.liveupdate_num;
+        pr_info!(
+            "Retrieved live update data, liveupdate number: {}\n",
+            root.liveupdate_num
+        );
+
+        let mut contents = read_records(memory, format, &root, with_files)?;
+        for page in [phys, root.flbs_pa].map(Extent::page) {
+            if let Some(vacant) = contents.pages.vacant(&page.phys)? {
+                vacant.insert(page)?;
+            }
+        }
+        Ok(contents)
+    }
+}
+
+/// Reads the root blob from the `size` bytes at the physical address `phys`, in whichever format it
+/// is.
+fn read_root(
+    memory: &impl Memory,
+    phys: u64,
+    size: usize,
+) -> Result<(&'static dyn Format, format::Root), ReadError> {
+    // Aligned as a page is, as far as any format cares.
+    let mut words = KVec::from_elem(0u64, PAGE_SIZE / size_of::<u64>(), GFP_KERNEL)?;
+    let page = words.as_mut_bytes();
+
+    if memory.copy(Extent::page(phys), 0, page).is_none() {
+        let why = "not a page that was handed over";
+        return damaged("LUO", "preserved-data", Found::Number(phys), why);
+    }
+    let blob = page.get(..size).unwrap_or(page);
+    let format = format::format_of(blob);
+
+    format
+        .read(blob)
+        .map(|root| (format, root))
+        .map_err(ReadError::Damaged)
+}
+
+/// Reads what a root record leads to, or without the files, what that does not lead to.
+fn read_records(
+    memory: &impl Memory,
+    format: &dyn Format,
+    root: &format::Root,
+    with_files: bool,
+) -> Result<Contents, Failure> {
+    let mut reader = Reader::new(memory);
+    let mut records = KVVec::new();
+    let mut files = KVVec::new();
+    let mut sessions = Table::new();
+
+    reader.read_chain(
+        format.session_block_size(),
+        format.sessions_field(),
+        root.sessions_pa,
+        &mut records,
+    )?;
+    let flbs = read_flbs(memory, format.flbs_field(), root.flbs_pa)?;
+
+    if with_files {
+        let block_size = format.file_block_size();
+
+        // Not more than stand on the pages that were handed over.
+        sessions.reserve(records.len())?;
+        for record in &records {
+            read_session(&mut reader, block_size, record, &mut files, &mut sessions).map_err(
+                |reason| Failure {
+                    session: Name::new(&record.name),
+                    reason,
+                },
+            )?;
+        }
+    }
+
+    Ok(Contents {
+        sessions,
+        flbs,
+        pages: reader.claimed,
+    })
+}
+
+/// Reads the files of a session, by way of `files`, and adds it to `sessions`.
+fn read_session(
+    reader: &mut Reader<'_, impl Memory>,
+    block_size: usize,
+    record: &wire::Session,
+    files: &mut KVVec<wire::File>,
+    sessions: &mut Table<SessionRecord>,
+) -> Result<(), ReadError> {
+    let bad_name = |why| damaged("luo_session_ser", "name", Found::Nothing, why);
+    let Some(name) = Name::new(&record.name) else {
+        return bad_name("empty, or without a NUL");
+    };
+    let Some(vacant) = sessions.vacant(&name)? else {
+        return bad_name("a second session of this name");
+    };
+    let set = &record.file_set;
+
+    reader.read_chain(block_size, ("luo_file_set_ser", "files"), set.files, files)?;
+    if files.len() as u64 != set.count {
+        let why = "not the number of files in the blocks";
+        return damaged("luo_file_set_ser", "count", Found::Number(set.count), why);
+    }
+
+    let files = read_files(files)?;
+
+    Ok(vacant.insert(SessionRecord { name, files })?)
+}
+
+/// Makes a table of the files of a session.
+fn read_files(records: &[wire::File]) -> Result<Table<wire::File>, ReadError> {
+    let mut files = Table::new();
+
+    if !records.is_empty() {
+        files.reserve(records.len())?;
+    }
+    for record in records {
+        if until_nul(&record.compatible).is_none() {
+            let why = "no NUL at its end";
+            return damaged("luo_file_ser", "compatible", Found::Nothing, why);
+        }
+        let Some(vacant) = files.vacant(&record.token)? else {
+            let why = "a second file of this token";
+            return damaged("luo_file_ser", "token", Found::Number(record.token), why);
+        };
+
+        vacant.insert(*record)?;
+    }
+
+    Ok(files)
+}
+
+/// Reads the FLBs; `phys`, found in `field`, is the physical address of their page, 0 if there is
+/// none.
+fn read_flbs(
+    memory: &impl Memory,
+    field: Field,
+    phys: u64,
+) -> Result<Option<KVec<FlbRecord>>, ReadError> {
+    const HEADER: &str = "luo_flb_header_ser";
+    const FLB: &str = "luo_flb_ser";
+
+    if phys == 0 {
+        return Ok(None);
+    }
+    let page = Extent::page(phys);
+    let not_there = || {
+        let (record, field) = field;
+        let why = "not a page that was handed over";
+
+        damaged(record, field, Found::Number(phys), why)
+    };
+    let Some(wire::FlbHeader { pgcnt, count }) = memory.read(page) else {
+        return not_there();
+    };
+
+    if pgcnt != 1 {
+        return damaged(HEADER, "pgcnt", Found::Number(pgcnt), "not one page");
+    }
+    if count > wire::FLBS_PER_PAGE as u64 {
+        let why = "more than a page holds";
+        return damaged(HEADER, "count", Found::Number(count), why);
+    }
+
+    let mut flbs: KVec<FlbRecord> = KVec::with_capacity(count as usize, GFP_KERNEL)?;
+    let nothing = wire::Flb {
+        name: [0; 48],
+        data: 0,
+        count: 0,
+    };
+    let mut entries = KVec::from_elem(nothing, count as usize, GFP_KERNEL)?;
+    let copied = memory.copy(page, size_of::<wire::FlbHeader>(), entries.as_mut_bytes());
+    if copied.is_none() {
+        return not_there();
+    }
+
+    for wire::Flb { name, data, count } in entries {
+        if until_nul(&name).is_none_or(<[u8]>::is_empty) {
+            return damaged(FLB, "name", Found::Nothing, "empty, or without a NUL");
+        }
+        if flbs
+            .iter()
+            .any(|it| Some(it.compatible()) == until_nul(&name))
+        {
+            return damaged(FLB, "name", Found::Nothing, "a second FLB of this name");
+        }
+        let Some(files) = u32::try_from(count).ok().and_then(NonZeroU32::new) else {
+            let why = "nothing depends on it, or more than there can be";
+            return damaged(FLB, "count", Found::Number(count), why);
+        };
+
+        flbs.push(FlbRecord { name, data, files }, GFP_KERNEL)?;
+    }
+
+    Ok(Some(flbs))
+}
