@@ -126,36 +126,19 @@ pub(crate) fn refused(session: Option<&Name>, why: fmt::Arguments<'_>) {
     pr_err!("refused what the previous kernel handed over (session '{name}'): {why}\n");
 }
 
-/// Why there are no contents, and the session in which that was found.
-struct Failure {
-    session: Option<Name>,
-    reason: ReadError,
-}
+/// Tells the log why there are no contents, if that is a verdict, and returns it; or else what this
+/// kernel failed with. `session` is where that was found, if in one.
+fn verdict(reason: ReadError, session: Option<&Name>) -> Result<Verdict> {
+    let damage = match reason {
+        ReadError::Damaged(damage) => damage,
+        ReadError::Kernel(err) => return Err(err),
+    };
 
-impl<E: Into<ReadError>> From<E> for Failure {
-    fn from(reason: E) -> Self {
-        Self {
-            session: None,
-            reason: reason.into(),
-        }
+    refused(session, fmt!("{damage}"));
+    if PANIC.load(Relaxed) {
+        c_api::panic(c"LUO: what the previous kernel handed over is damaged");
     }
-}
-
-impl Failure {
-    /// Tells the log if this is a verdict, and returns it; or else what this kernel failed with.
-    fn judge(self) -> Result<Verdict> {
-        let Self { session, reason } = self;
-        let damage = match reason {
-            ReadError::Damaged(damage) => damage,
-            ReadError::Kernel(err) => return Err(err),
-        };
-
-        refused(session.as_ref(), fmt!("{damage}"));
-        if PANIC.load(Relaxed) {
-            c_api::panic(c"LUO: what the previous kernel handed over is damaged");
-        }
-        Ok(Verdict::Damaged)
-    }
+    Ok(Verdict::Damaged)
 }
 
 /// What has become of a hand-over.
@@ -170,7 +153,7 @@ enum Verdict {
 
 /// The hand-over to this kernel.
 pub(crate) struct HandOver {
-    memory: Option<kho::HandedOver>,
+    memory: kho::HandedOver,
     liveupdate_num: u64,
     verdict: Verdict,
 }
@@ -179,18 +162,9 @@ impl HandOver {
     /// What KHO brought, which is still to be read.
     pub(crate) fn new(memory: kho::HandedOver) -> Self {
         Self {
-            memory: Some(memory),
+            memory,
             liveupdate_num: 0,
             verdict: Verdict::None,
-        }
-    }
-
-    /// None.
-    pub(crate) fn nothing() -> Self {
-        Self {
-            memory: None,
-            liveupdate_num: 0,
-            verdict: Verdict::Sound(Contents::nothing()),
         }
     }
 
@@ -225,29 +199,32 @@ impl HandOver {
     /// Gives the memory of a sound hand-over back to the system. To be called when all struct pages
     /// are initialised.
     pub(crate) fn release(&mut self) {
-        if let (Some(memory), Verdict::Sound(contents)) = (&mut self.memory, &mut self.verdict) {
-            memory.release(contents.pages.iter().copied());
+        if let Verdict::Sound(contents) = &mut self.verdict {
+            self.memory.release(contents.pages.iter().copied());
             contents.pages = Claimed::new();
         }
     }
 
     fn judge(&mut self, with_files: bool) -> Result<Verdict> {
-        match self.read(with_files) {
-            Ok(contents) => Ok(Verdict::Sound(contents)),
-            Err(failure) => failure.judge(),
-        }
+        let mut session = None;
+
+        self.read(with_files, &mut session)
+            .map(Verdict::Sound)
+            .or_else(|reason| verdict(reason, session.as_ref()))
     }
 
-    fn read(&mut self, with_files: bool) -> Result<Contents, Failure> {
-        let Some(memory) = &self.memory else {
-            return Ok(Contents::nothing());
-        };
+    fn read(
+        &mut self,
+        with_files: bool,
+        session: &mut Option<Name>,
+    ) -> Result<Contents, ReadError> {
+        let memory = &self.memory;
         let (phys, size) = match memory.find(format::KHO_ENTRY) {
             Ok(found) => found,
             Err(ENOENT) => return Ok(Contents::nothing()),
             Err(_) => {
                 let why = "a malformed entry of KHO";
-                return Ok(damaged("LUO", "preserved-data", Found::Nothing, why)?);
+                return damaged("LUO", "preserved-data", Found::Nothing, why);
             }
         };
         let (format, root) = read_root(memory, phys, size)?;
@@ -258,7 +235,7 @@ impl HandOver {
             root.liveupdate_num
         );
 
-        let mut contents = read_records(memory, format, &root, with_files)?;
+        let mut contents = read_records(memory, format, &root, with_files, session)?;
         for page in [phys, root.flbs_pa].map(Extent::page) {
             if let Some(vacant) = contents.pages.vacant(&page.phys)? {
                 vacant.insert(page)?;
@@ -292,15 +269,17 @@ fn read_root(
         .map_err(ReadError::Damaged)
 }
 
-/// Reads what a root record leads to, or without the files, what that does not lead to.
+/// Reads what a root record leads to; or of that, without the files, the chain of sessions and the
+/// FLBs. If it fails in a session, its name is in `session`.
 fn read_records(
     memory: &impl Memory,
     format: &dyn Format,
     root: &format::Root,
     with_files: bool,
-) -> Result<Contents, Failure> {
+    session: &mut Option<Name>,
+) -> Result<Contents, ReadError> {
     let mut reader = Reader::new(memory);
-    let mut records = KVVec::new();
+    let mut records: KVVec<wire::Session> = KVVec::new();
     let mut files = KVVec::new();
     let mut sessions = Table::new();
 
@@ -318,13 +297,10 @@ fn read_records(
         // Not more than stand on the pages that were handed over.
         sessions.reserve(records.len())?;
         for record in &records {
-            read_session(&mut reader, block_size, record, &mut files, &mut sessions).map_err(
-                |reason| Failure {
-                    session: Name::new(&record.name),
-                    reason,
-                },
-            )?;
+            *session = Name::new(&record.name);
+            read_session(&mut reader, block_size, record, &mut files, &mut sessions)?;
         }
+        *session = None;
     }
 
     Ok(Contents {

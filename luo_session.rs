@@ -427,6 +427,7 @@ impl IncomingTable {
             Ok(table) => {
                 self.sessions = table;
                 self.stage = Stage::Restored;
+                self.told = KVec::new();
                 Ok(())
             }
             Err(ENOENT) => {

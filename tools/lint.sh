@@ -100,5 +100,6 @@ check fuzz-rustfmt "${cargo[@]}" /usr/bin/cargo-fmt fmt --check "${fuzz[@]}"
 check fuzz-clippy "${cargo[@]}" CUSTOM_LIBFUZZER_PATH=/none/libnone.a /usr/bin/cargo-clippy clippy --locked \
 	--no-deps "${fuzz[@]}" --target-dir "$out/fuzz/clippy" -- -D warnings
 check shellcheck shellcheck tools/*.sh .ci/run
+check docs python3 tools/check-docs.py "$tree"
 
 exit $failed

@@ -15,19 +15,16 @@ use crate::libfdt::Writer;
 use crate::luo_session::tests::logged;
 
 impl HandOver {
+    /// None.
+    pub(crate) fn nothing() -> Self {
+        Self::sound(Contents::nothing())
+    }
+
     /// One that was read, from wherever.
     pub(crate) fn sound(contents: Contents) -> Self {
         Self {
             verdict: Verdict::Sound(contents),
-            ..Self::nothing()
-        }
-    }
-
-    /// The same, from where KHO has it.
-    pub(crate) fn sound_by_kho(contents: Contents) -> Self {
-        Self {
-            memory: Some(handed_over()),
-            ..Self::sound(contents)
+            ..Self::new(handed_over())
         }
     }
 
@@ -74,22 +71,26 @@ pub(crate) fn contents_of(
         flbs_pa,
     };
 
-    told(read_records(memory, format, &root, true))
+    told(|session| read_records(memory, format, &root, true, session))
 }
 
-fn told(contents: Result<Contents, Failure>) -> Result<Contents> {
-    contents.map_err(|failure| failure.judge().err().unwrap_or(EIO))
+fn told(read: impl FnOnce(&mut Option<Name>) -> Result<Contents, ReadError>) -> Result<Contents> {
+    let mut session = None;
+
+    read(&mut session).map_err(|reason| {
+        let verdict = verdict(reason, session.as_ref());
+
+        verdict.err().unwrap_or(EIO)
+    })
 }
 
 /// Reads a hand-over from its root record on.
 pub(crate) fn contents_from_root(memory: &impl Memory, phys: u64, size: usize) -> Result<Contents> {
-    let read = || -> Result<_, Failure> {
+    told(|session| {
         let (format, root) = read_root(memory, phys, size)?;
 
-        read_records(memory, format, &root, true)
-    };
-
-    told(read())
+        read_records(memory, format, &root, true, session)
+    })
 }
 
 /// Reads the files of a session; and in how many blocks they are.
@@ -312,7 +313,7 @@ mod suite {
         page.words()[1] = 1;
         page.words()[2] = u64::from(b'a');
         let contents = contents_of(&handed_over(), &LuoV5, page.phys(), 0)?;
-        let mut it = HandOver::sound_by_kho(contents);
+        let mut it = HandOver::sound(contents);
 
         assert!(handed_over().read::<u64>(page.extent()).is_some());
         it.release();
@@ -320,10 +321,7 @@ mod suite {
         it.release();
         assert_eq!(it.contents()?.take_sessions().len(), 1);
 
-        let mut it = HandOver {
-            memory: Some(handed_over()),
-            ..HandOver::damaged()
-        };
+        let mut it = HandOver::damaged();
         let page = HandedOverPages::new(0)?;
         it.release();
         assert!(handed_over().read::<u64>(page.extent()).is_some());

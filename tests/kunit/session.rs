@@ -929,7 +929,7 @@ mod suite {
         // In blocks of another size it is not there.
         assert!(contents_of(&handed_over(), &LuoV5, phys[0], 0).is_err());
         let contents = contents_of(&handed_over(), &LuoFdt, phys[0], 0)?;
-        let (sessions, _) = orchestrator(HandOver::sound_by_kho(contents))?;
+        let (sessions, _) = orchestrator(HandOver::sound(contents))?;
 
         sessions.restore()?;
         for page in &pages {
@@ -1025,7 +1025,7 @@ mod suite {
     fn a_sound_hand_over_is_restored_once() -> Result {
         let pages = hand_over_by_kho()?;
         let contents = contents_of(&handed_over(), &LuoV5, pages[0].phys(), 0)?;
-        let (sessions, _) = orchestrator(HandOver::sound_by_kho(contents))?;
+        let (sessions, _) = orchestrator(HandOver::sound(contents))?;
         let user = UserPage::new()?;
 
         sessions.restore()?;
