@@ -52,7 +52,7 @@ export O LINUX KDIR LLVM BINDGEN
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo test kernel headers kunit selftest bench coverage lint install uninstall clean
-.PHONY: interop interop-c races hostile fuzz fuzz-smoke
+.PHONY: interop interop-c races hostile hostile-deferred fuzz fuzz-smoke
 .PHONY: test-debug kunit-debug selftest-debug
 .PHONY: deps vm fuzzer tests/fuzz/linux FORCE
 
@@ -91,7 +91,8 @@ $(tree)/.staged: FORCE | deps $(if $(KDIR),,$(source))
 
 smp := rust-bench-smp c-bench-smp
 bench := rust-bench c-bench $(smp)
-builds := $(addprefix $(tree)-,rust c rust-debug $(bench))
+deferred := rust-deferred c-deferred
+builds := $(addprefix $(tree)-,rust c rust-debug $(bench) $(deferred))
 $(builds:%=%/.config): $(tree)-%/.config: $(tree)/.staged $(filter %Kconfig,$(sources)) \
 		tests/kernel.config tools/configure.sh
 	@$(step) 'Configuring Linux $(LINUX) with the LUO in $*' $(logs)/config-$*.log \
@@ -100,6 +101,7 @@ $(builds:%=%/.config): $(tree)-%/.config: $(tree)/.staged $(filter %Kconfig,$(so
 $(tree)-rust-debug/.config: tests/debug.config
 $(bench:%=$(tree)-%/.config): tests/bench.config
 $(smp:%=$(tree)-%/.config): tests/smp.config
+$(deferred:%=$(tree)-%/.config): tests/deferred.config
 
 $(builds:%=%/.built): $(tree)-%/.built: $(tree)-%/.config $(sources)
 	@$(step) 'Building Linux $(LINUX) with the LUO in $*' $(logs)/kernel-$*.log \
@@ -204,6 +206,14 @@ test-debug: | deps
 hostile: $(tree)-rust/.built $(tree)-c/.built vm
 	@$(O)/cargo/release/luo-vm hostile --c $(tree)-c --rust $(tree)-rust --guest $(guest) \
 		--out $(O)/hostile $(ARGS)
+	@$(if $(ARGS),,$(MAKE) hostile-deferred)
+
+# Addresses of pages that were not preserved, where their struct pages say that they were.
+unused := $(addsuffix -unused-page,$(addprefix --only damaged-,entry sessions_pa flbs_pa files no-files) \
+	$(foreach chain,sessions files,$(addprefix --only damaged-$(chain)-next-,0 2)))
+hostile-deferred: $(deferred:%=$(tree)-%/.built) vm
+	@$(O)/cargo/release/luo-vm hostile --c $(tree)-c-deferred --rust $(tree)-rust-deferred \
+		--guest $(guest) --out $(O)/hostile-deferred --memory 2G --param LUO_FILL=1 $(unused)
 
 demo: $(tree)-rust/.built vm
 	@$(O)/cargo/release/luo-vm demo --kernel $(tree)-rust --guest $(guest) --out $(O)/demo

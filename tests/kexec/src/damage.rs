@@ -8,7 +8,7 @@
 
 use crate::preserved;
 use anyhow::{Context, Result};
-use luo_guest::DAMAGED;
+use luo_guest::{DAMAGED, PANICS};
 use nix::errno::Errno::{self, ENODATA, ENOENT};
 use std::{cmp::Reverse, collections::BTreeMap, ops::RangeInclusive};
 
@@ -388,6 +388,8 @@ const TELLING: &[&str] = &[
     "liveupdate-off",
     "sessions_pa-mmio-liveupdate-off",
     "sessions_pa-mmio-kho-off",
+    "compatible-version-panic",
+    "files-unused-page-panic",
 ];
 
 /// All damages.
@@ -400,6 +402,7 @@ pub fn all() -> Vec<Damage> {
     files(&mut table);
     flbs(&mut table);
     switched_off(&mut table);
+    panics(&mut table);
     flips(&mut table);
 
     for damage in &mut table.0 {
@@ -861,6 +864,26 @@ fn switched_off(table: &mut Table) {
     let value = Value::Number(MMIO);
     let damage = table.word("sessions_pa-mmio-kho-off", place, value, Due::Off(None));
     damage.params = KHO_OFF;
+}
+
+/// What ends the next kernel before there is a program in it, if that is what is wanted. The
+/// harness knows them by the ends of their names.
+fn panics(table: &mut Table) {
+    for (what, place, value) in [
+        (
+            "compatible-version",
+            Place(Page::Root, root::COMPATIBLE),
+            Value::Plus(1 << 40),
+        ),
+        (
+            "files-unused-page",
+            session_word(0, session::FILES),
+            Value::FreePage,
+        ),
+    ] {
+        let name = format!("{what}{PANICS}");
+        table.word(&name, place, value, Due::Either).params = "stage2:liveupdate.damaged=panic";
+    }
 }
 
 /// Where KHO says that the root record is; known in a kernel that did not come with a kexec.

@@ -97,6 +97,25 @@ pub static FLB_MUST_BE_ASKED_FOR: Difference<bool> = Difference {
     rust: false,
 };
 
+/// Whether an FLB is handed over with the references that are held at the kexec counted as files.
+///
+/// C counts both together. The next kernel has no such file, so it never finishes the FLB. In Rust
+/// what only references hold is not handed over.
+pub static FLB_COUNTS_REFERENCES: Difference<bool> = Difference {
+    name: "flb-counts-references",
+    c: true,
+    rust: false,
+};
+
+/// Whether a reboot waits for a call on a session whose caller's memory is served late.
+///
+/// C writes the answer with the session locked. In Rust no lock is held then.
+pub static REBOOT_WAITS_FOR_MEMORY: Difference<bool> = Difference {
+    name: "reboot-waits-for-memory",
+    c: true,
+    rust: false,
+};
+
 /// Whether the last file can finish although an FLB that it needs could not be retrieved.
 ///
 /// C warns about the FLB with a backtrace. In Rust it is a line in the log.

@@ -9,16 +9,19 @@ mod contents;
 mod descriptors;
 mod errors;
 mod failures;
+mod first_open;
 mod flb;
 mod formats;
 mod handler;
 pub mod hostile;
 mod module;
 mod names;
+mod old_kexec;
 mod races;
 mod reboot;
 mod refused;
 mod retrieve;
+mod stalled;
 mod undo;
 
 use crate::Group;
@@ -44,9 +47,13 @@ pub const ALL: &[Group] = &[
     refused::GROUP,
     handler::GROUP,
     flb::GROUP,
+    flb::REFERENCED,
     failures::GROUP,
     races::GROUP,
     module::GROUP,
+    stalled::GROUP,
+    first_open::GROUP,
+    old_kexec::GROUP,
     formats::group::<0>("formats-0"),
     formats::group::<1>("formats-1"),
     formats::group::<818>("formats-818"),

@@ -22,6 +22,7 @@ mod held;
 mod numbered;
 mod preserved;
 mod process;
+mod stalled;
 
 use anyhow::{bail, Context, Result};
 use clap::Parser;
@@ -49,6 +50,8 @@ struct Group {
 struct World {
     /// The kernel's LUO.
     luo: Luo,
+    /// That of the kernel before.
+    previous: Luo,
     /// The number of the stage.
     stage: usize,
     /// Descriptors that stay open until the kexec.
@@ -95,8 +98,10 @@ struct Arguments {
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let turn = arguments.stage.saturating_sub(1);
-    match (arguments.group, arguments.luo.iter().cycle().nth(turn)) {
-        (Some(group), Some(&luo)) => run(&group, arguments.stage, luo),
+    let of = |turn| arguments.luo.iter().cycle().nth(turn).copied();
+    match (arguments.group, of(turn), of(turn + 1)) {
+        // There are two at most, so the one before is the one after.
+        (Some(group), Some(luo), Some(previous)) => run(&group, arguments.stage, luo, previous),
         _ => {
             if arguments.list {
                 for group in groups::ALL {
@@ -115,7 +120,7 @@ fn main() -> Result<ExitCode> {
 }
 
 /// Runs one stage of a group; if it passes, the descriptors it keeps outlive this process.
-fn run(name: &str, stage: usize, luo: Luo) -> Result<ExitCode> {
+fn run(name: &str, stage: usize, luo: Luo, previous: Luo) -> Result<ExitCode> {
     let damage = damage::all().into_iter().find(|it| it.name == name);
     let group = match damage {
         Some(_) => Some(&hostile::GROUP),
@@ -137,6 +142,7 @@ fn run(name: &str, stage: usize, luo: Luo) -> Result<ExitCode> {
     let mut held = Held::now()?;
     let mut world = World {
         luo,
+        previous,
         stage,
         kept: vec![],
         start: held.clone(),

@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How the guest talks to the host: whole records in the kernel's log.
+//! What the guest's programs share: how they talk to the host, in whole records in the kernel's
+//! log, and how the kernel of the next stage is loaded.
 //!
 //! A record written to `/dev/kmsg` reaches the console in one piece and in
 //! order with what the kernel itself has to say, and its tag keeps it apart
 //! from that. A program that prints "BUG:" is therefore no kernel bug.
 
+use anyhow::Context;
+use anyhow::Result;
+use nix::errno::Errno;
+use nix::libc;
 use serde::Deserialize;
 use serde::Serialize;
+use std::ffi::CString;
+use std::fs;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::path::Path;
 
 /// Tag of a [`Report`] in the kernel's log.
 pub const REPORT: &str = "luo-report: ";
@@ -23,6 +32,8 @@ pub const OUTCOME: &str = "# outcome: ";
 
 /// How the name of a test begins that damages what is handed over.
 pub const DAMAGED: &str = "damaged-";
+/// How the name of such a test ends if that is to end the next kernel.
+pub const PANICS: &str = "-panic";
 /// What the LUO in Rust logs of a hand-over that it refuses.
 pub const REFUSED: &str = "refused what the previous kernel handed over";
 
@@ -100,6 +111,38 @@ pub fn log(tag: &str, text: &[u8]) -> io::Result<()> {
     for part in text.chunks(RECORD_MAX - tag.len()) {
         kmsg.write_all(&[tag.as_bytes(), part].concat())?;
     }
+    Ok(())
+}
+
+/// Loads a kernel, and this initramfs once more, for the stage after `stage`.
+pub fn load_next(stage: u32) -> Result<()> {
+    let odd = stage.is_multiple_of(2) && Path::new(ODD_KERNEL).exists();
+    let kernel = if odd { ODD_KERNEL } else { KERNEL };
+    let kernel = fs::File::open(kernel).context(kernel)?;
+    let initrd = fs::File::open("/sys/firmware/initrd").context("/sys/firmware/initrd")?;
+    let next = stage + 1;
+    let cmdline = fs::read_to_string("/proc/cmdline")?
+        .trim_end()
+        .replace(
+            &format!("LUO_STAGE={stage} "),
+            &format!("LUO_STAGE={next} "),
+        )
+        .replace(&format!(" stage{next}:"), " ");
+    let cmdline = CString::new(cmdline)?;
+
+    // SAFETY: the descriptors are open, and the command line ends in the NUL that its
+    // length counts.
+    let loaded = unsafe {
+        libc::syscall(
+            libc::SYS_kexec_file_load,
+            kernel.as_raw_fd(),
+            initrd.as_raw_fd(),
+            cmdline.as_bytes_with_nul().len(),
+            cmdline.as_ptr(),
+            0,
+        )
+    };
+    Errno::result(loaded)?;
     Ok(())
 }
 

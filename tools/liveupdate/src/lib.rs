@@ -117,6 +117,13 @@ impl AsFd for Session {
     }
 }
 
+/// Takes over a session's descriptor, wherever it comes from: a socket, systemd's store, a parent.
+impl From<OwnedFd> for Session {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
 impl From<Session> for OwnedFd {
     fn from(session: Session) -> Self {
         session.0

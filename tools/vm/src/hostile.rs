@@ -38,6 +38,12 @@ pub struct Hostile {
     /// How many machines run at a time
     #[arg(long, value_name = "N", default_value = "2")]
     jobs: usize,
+    /// The memory of a machine, as QEMU writes it
+    #[arg(long, default_value = "1G")]
+    memory: String,
+    /// A kernel parameter, or an environment variable of the test; may be repeated
+    #[arg(long)]
+    param: Vec<String>,
     /// How long one machine may take
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     timeout: u64,
@@ -116,8 +122,8 @@ impl Hostile {
             next: None,
             guest: self.both.guest.clone(),
             out: out.to_owned(),
-            memory: "1G".to_owned(),
-            param: Vec::new(),
+            memory: self.memory.clone(),
+            param: self.param.clone(),
             accel: Accel::default(),
             timeout: self.timeout,
             trace: None,

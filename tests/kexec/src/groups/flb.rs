@@ -4,7 +4,7 @@
 //! whichever handlers and sessions they have.
 
 use crate::{
-    differences::FLB_MUST_BE_ASKED_FOR,
+    differences::{FLB_COUNTS_REFERENCES, FLB_MUST_BE_ASKED_FOR},
     driver::{self, Object, A, B, C, FLBS},
     process::Log,
     Group, World,
@@ -32,6 +32,50 @@ pub const GROUP: Group = Group {
         &[("not-asked-for", not_asked_for)],
     ],
 };
+
+pub const REFERENCED: Group = Group {
+    name: "flb-referenced",
+    stages: &[
+        &[("hand-over", hold_and_hand_over)],
+        &[("files-count", files_count)],
+    ],
+};
+
+/// References to an FLB that a file needs, and to one that none needs any more.
+fn hold_and_hand_over(world: &mut World) -> Result<()> {
+    let device = Device::open()?;
+    let gone = device.create_session(b"gone")?;
+    done!(A.preserve(&gone, 1)?);
+    let session = device.create_session(b"session")?;
+    done!(B.preserve(&session, 2)?);
+    world.keep(done!(FLBS[0].outgoing()));
+    world.keep(done!(FLBS[1].outgoing()));
+    drop(gone);
+    refused!(FLBS[2].outgoing(), ENOENT);
+    world.keep(session);
+    Ok(())
+}
+
+/// With the last file goes what was handed over with it.
+fn files_count(world: &mut World) -> Result<()> {
+    let references = *FLB_COUNTS_REFERENCES.on(world.previous);
+    FLB_COUNTS_REFERENCES.apart(|| {
+        if references {
+            done!(FLBS[0].incoming());
+        } else {
+            refused!(FLBS[0].incoming(), ENOENT);
+        }
+        refused!(FLBS[2].incoming(), ENOENT);
+        done!(FLBS[1].incoming());
+        finished(&Device::open()?, b"session")?;
+        if references {
+            done!(FLBS[1].incoming());
+        } else {
+            refused!(FLBS[1].incoming(), ENODATA);
+        }
+        Ok(())
+    })
+}
 
 /// A kernel that no live update led to.
 fn nothing_handed_over(_: &mut World) -> Result<()> {

@@ -15,7 +15,12 @@ use anyhow::{Context, Result};
 use liveupdate::Device;
 use luo_guest::{OUTCOME, REFUSED};
 use nix::errno::Errno::{EEXIST, EIO, ENOENT};
-use std::{fs::File, os::fd::AsFd};
+use std::{
+    env,
+    fs::{self, File},
+    hint,
+    os::fd::AsFd,
+};
 
 pub const GROUP: Group = Group {
     name: "damaged",
@@ -43,8 +48,30 @@ fn hand_over(world: &mut World) -> Result<()> {
         }
         world.keep(session);
     }
+    if env::var_os("LUO_FILL").is_some() {
+        fill_free_memory()?;
+    }
     let damage = world.damage.as_ref().context("no damage")?;
     driver::damage(&damage.steps(damage::root_record_address()?))
+}
+
+/// Leaves free memory full of what KHO takes for the mark of a preserved page: the next kernel may
+/// make its struct pages of that.
+fn fill_free_memory() -> Result<()> {
+    /// `KHO_PAGE_MAGIC`, and order 0.
+    const MARK: u64 = 0x4b48_4f50 << 32;
+    /// What this machine cannot do without.
+    const RESERVE: usize = 128 << 20;
+
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let free = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemFree:")?.strip_suffix("kB"))
+        .context("no MemFree")?;
+    let bytes = (free.trim().parse::<usize>()? << 10).saturating_sub(RESERVE);
+    let marks = vec![MARK; bytes / size_of::<u64>()];
+    same!(hint::black_box(&marks).last().copied(), Some(MARK));
+    Ok(())
 }
 
 /// Retrieves and finishes all that was handed over, and nothing else.
@@ -97,6 +124,21 @@ fn next_kernel(world: &mut World) -> Result<()> {
     if let Due::Taken(damaged) = damage.due {
         damaged(&mut due);
     }
+    let flbs_due = |due: &Due| match due {
+        // A handler that is missing says nothing about the FLBs.
+        Due::Refused(reason) => !reason.starts_with("no file handler"),
+        _ => false,
+    };
+    let refuses_flbs = || -> Result<()> {
+        for flb in FLBS {
+            refused!(flb.incoming(), EIO, flb);
+        }
+        Ok(())
+    };
+    // Before anybody has opened the device, and after.
+    if matches!(world.luo, Luo::Rust) && flbs_due(&damage.due) {
+        refuses_flbs()?;
+    }
     let device = Device::open();
     println!("{OUTCOME}open {:?}", check::outcome(&device));
 
@@ -117,6 +159,9 @@ fn next_kernel(world: &mut World) -> Result<()> {
         Due::Refused(reason) => {
             refused!(device, EIO);
             refused!(Device::open(), EIO);
+            if flbs_due(&outcome) {
+                refuses_flbs()?;
+            }
             Some(reason)
         }
         Due::Taken(_) => {

@@ -7,12 +7,14 @@
 
 use crate::{
     driver::{A, B, C, FLBS},
+    process::Log,
     Group, World,
 };
 use anyhow::{Context, Result};
 use liveupdate::Device;
+use luo_guest::REFUSED;
 use nix::{
-    errno::Errno::{EAGAIN, ENOENT, ESTALE},
+    errno::Errno::{EAGAIN, EIO, ENOENT, ESTALE},
     kmod::{delete_module, finit_module, DeleteModuleFlags, ModuleInitFlags},
 };
 use std::{
@@ -33,6 +35,7 @@ pub const GROUP: Group = Group {
             ("hand-over", hand_over),
         ],
         &[
+            ("waits-for-its-handlers", waits_for_its_handlers),
             ("unused", unused),
             ("retrieve-and-finish", retrieve_and_finish),
             ("finished-for-good", finished_for_good),
@@ -125,6 +128,33 @@ fn hand_over(world: &mut World) -> Result<()> {
     }
     world.keep(session);
     expect_uses(3 + 3 + 3)
+}
+
+/// What nobody knows is told of once. The device opens when its handlers are there.
+fn waits_for_its_handlers(_: &mut World) -> Result<()> {
+    let unknown = Log::from_start()?.lines_with("that nobody here knows")?;
+    same!(unknown.len(), FLBS.len());
+    for (line, flb) in unknown.iter().zip(FLBS) {
+        same!(line.contains(&format!("FLB 'luo-test-{flb}'")), true, line);
+    }
+
+    for _ in 0..2 {
+        refused!(Device::open(), EIO);
+        let refusals = Log::from_start()?.lines_with(REFUSED)?;
+        same!(refusals.len(), 3);
+        for (line, (handler, token)) in refusals.iter().zip([(A, 1), (B, 2), (C, 3)]) {
+            let why = format!(
+                "(session 'session'): no file handler 'luo-test-{handler}' for token {token:#x}"
+            );
+            same!(line.contains(&why), true, line);
+        }
+    }
+
+    // One that comes and goes changes nothing.
+    load()?;
+    done!(unload());
+    refused!(Device::open(), EIO);
+    Ok(())
 }
 
 /// What the previous kernel handed over counts from the first open of the device on.

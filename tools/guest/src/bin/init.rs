@@ -15,13 +15,10 @@ use anyhow::anyhow;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
+use luo_guest::load_next;
 use luo_guest::Report;
-use luo_guest::KERNEL;
-use luo_guest::ODD_KERNEL;
 use luo_guest::OUTPUT;
 use luo_guest::STAGE;
-use nix::errno::Errno;
-use nix::libc;
 use nix::mount::mount;
 use nix::mount::MsFlags;
 use nix::sys::reboot::reboot;
@@ -33,16 +30,12 @@ use nix::sys::wait::waitpid;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use std::env;
-use std::ffi::CString;
 use std::fs;
-use std::fs::File;
 use std::io;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::io::PipeReader;
 use std::io::Write;
-use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
 use std::thread;
@@ -124,38 +117,6 @@ fn mount_all() -> Result<()> {
 fn number(variable: &str) -> Result<u32> {
     let value = env::var(variable).context(variable.to_owned())?;
     value.parse().with_context(|| format!("{variable}={value}"))
-}
-
-/// Loads a kernel, and this initramfs once more, for the stage after `stage`.
-fn load_next(stage: u32) -> Result<()> {
-    let odd = stage.is_multiple_of(2) && Path::new(ODD_KERNEL).exists();
-    let kernel = if odd { ODD_KERNEL } else { KERNEL };
-    let kernel = File::open(kernel).context(kernel)?;
-    let initrd = File::open("/sys/firmware/initrd").context("/sys/firmware/initrd")?;
-    let next = stage + 1;
-    let cmdline = fs::read_to_string("/proc/cmdline")?
-        .trim_end()
-        .replace(
-            &format!("LUO_STAGE={stage} "),
-            &format!("LUO_STAGE={next} "),
-        )
-        .replace(&format!(" stage{next}:"), " ");
-    let cmdline = CString::new(cmdline)?;
-
-    // SAFETY: the descriptors are open, and the command line ends in the NUL that its
-    // length counts.
-    let loaded = unsafe {
-        libc::syscall(
-            libc::SYS_kexec_file_load,
-            kernel.as_raw_fd(),
-            initrd.as_raw_fd(),
-            cmdline.as_bytes_with_nul().len(),
-            cmdline.as_ptr(),
-            0,
-        )
-    };
-    Errno::result(loaded)?;
-    Ok(())
 }
 
 /// Runs this stage's program to its end, passes its output on, and reaps whatever else dies.
