@@ -3,7 +3,8 @@
 //! Linked serialization blocks: arrays of entries of one type, of any length, in preserved memory.
 //!
 //! A kernel that preserves keeps a [`BlockSet`] as large as what it would have to write, so that
-//! writing itself needs no memory. A kernel that was handed a chain of blocks follows it with a
+//! writing itself needs no memory. Blocks of a larger set lie next to each other, where memory allows.
+//! A kernel that was handed a chain of blocks follows it with a
 //! [`Reader`] to its end, believing nothing, and gets a copy of the entries.
 //!
 //! C source: `kernel/liveupdate/kho_block.c`.
@@ -17,11 +18,13 @@ use crate::abi::Found;
 use crate::kho::Extent;
 use crate::kho::Memory;
 use crate::kho::Preserved;
+use crate::kho::Row;
 use crate::table::Table;
 use core::marker::PhantomData;
 use core::num::NonZeroUsize;
 use kernel::alloc::flags::__GFP_NOWARN;
 use kernel::alloc::AllocError;
+use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use zerocopy::FromZeros;
 
@@ -42,12 +45,12 @@ fn split<E: FromBytes + IntoBytes>(block: &mut [u8]) -> Option<(&mut Header, &mu
 /// # Invariants
 ///
 /// There are no others unless there is a first one.
-struct Row {
+struct Blocks {
     first: Option<Preserved<[u8]>>,
     others: KVVec<Preserved<[u8]>>,
 }
 
-impl Row {
+impl Blocks {
     fn len(&self) -> usize {
         usize::from(self.first.is_some()) + self.others.len()
     }
@@ -89,21 +92,30 @@ impl Row {
 /// Each block's `next` is the address of the block after it, and that of the last one is 0.
 pub(crate) struct BlockSet<E> {
     block_size: usize,
-    blocks: Row,
+    blocks: Blocks,
+    /// Where the next blocks are to be, as long as there are enough to care.
+    row: Option<Row>,
     _entry: PhantomData<E>,
 }
 
 impl<E: FromBytes + IntoBytes> BlockSet<E> {
+    /// So few blocks may lie anywhere.
+    const FEW: usize = 4;
+
+    /// How many blocks are allocated in a row, at most.
+    const LONGEST_ROW: usize = 64;
+
     /// Returns a set without blocks; when it has some, they will have `block_size` bytes, which
     /// have to be enough for an entry.
     pub(crate) fn new(block_size: usize) -> Self {
         // INVARIANT: There are no blocks.
         Self {
             block_size,
-            blocks: Row {
+            blocks: Blocks {
                 first: None,
                 others: KVVec::new(),
             },
+            row: None,
             _entry: PhantomData,
         }
     }
@@ -137,7 +149,7 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
     }
 
     fn add_block(&mut self) -> Result {
-        let block = Preserved::zeroed(self.block_size)?;
+        let block = self.allocate()?;
         let phys = block.phys();
         let last = self.blocks.len();
 
@@ -145,6 +157,24 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
         self.link(last, phys);
 
         Ok(())
+    }
+
+    /// Takes the next page of a row, where a block is a page and there are some already. A row has as
+    /// many as there are, up to a number; where there is none to be had, any page will do.
+    fn allocate(&mut self) -> Result<Preserved<[u8]>> {
+        let count = self.blocks.len();
+
+        if self.block_size != PAGE_SIZE || count < Self::FEW {
+            return Preserved::zeroed(self.block_size);
+        }
+        if self.row.as_ref().is_none_or(Row::is_empty) {
+            self.row = Row::new(count.min(Self::LONGEST_ROW).ilog2());
+        }
+
+        match &mut self.row {
+            Some(row) => row.preserve(),
+            None => Preserved::zeroed(self.block_size),
+        }
     }
 
     /// Links the last of the first `len` blocks, if there is one, to the block at `next`.
@@ -166,6 +196,9 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
             self.blocks.truncate(len);
             self.link(len, 0);
         }
+        if len < Self::FEW {
+            self.row = None;
+        }
     }
 
     /// Writes the entry of number `index`; entries have to be written in order, from 0 on.
@@ -185,7 +218,7 @@ impl<E: FromBytes + IntoBytes> BlockSet<E> {
 
     /// Unwrites all entries.
     pub(crate) fn clear(&mut self) {
-        let Row { first, others } = &mut self.blocks;
+        let Blocks { first, others } = &mut self.blocks;
 
         for block in Iterator::chain(first.iter_mut(), others) {
             if let Some((header, entries)) = split::<E>(block) {

@@ -237,6 +237,10 @@ impl HandOver {
 
         let mut contents = read_records(memory, format, &root, with_files, session)?;
         for page in [phys, root.flbs_pa].map(Extent::page) {
+            // There may be no page of FLBs.
+            if page.phys == 0 {
+                continue;
+            }
             if let Some(vacant) = contents.pages.vacant(&page.phys)? {
                 vacant.insert(page)?;
             }

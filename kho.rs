@@ -30,6 +30,8 @@ pub(crate) mod tests;
 extern "C" {
     fn luo_virt_to_phys(virt: *const c_void) -> u64;
     fn luo_phys_to_virt(phys: u64) -> *mut c_void;
+    fn luo_alloc_row(order: c_uint) -> *mut c_void;
+    fn luo_preserve_page(page: *mut c_void) -> c_int;
 }
 
 /// Whether KHO is enabled (`kho=`).
@@ -62,8 +64,8 @@ const fn order(size: usize) -> u32 {
 ///
 /// # Invariants
 ///
-/// `ptr` came from `kho_alloc_preserve()`, is aligned to a page, holds a valid `T`, and belongs to
-/// this value alone.
+/// `ptr` came from `kho_alloc_preserve()`, or is a page that was allocated and preserved likewise; it
+/// is aligned to a page, holds a valid `T`, and belongs to this value alone.
 pub(crate) struct Preserved<T: ?Sized> {
     ptr: NonNull<T>,
 }
@@ -98,6 +100,73 @@ impl Preserved<[u8]> {
 
         // INVARIANT: KHO returned so many bytes, aligned to a page, and nobody else knows of them.
         Ok(Self { ptr })
+    }
+}
+
+/// Pages that lie next to each other, to be preserved one by one.
+///
+/// The next kernel sees to preserved memory before it is up, run by run: so pages that are preserved
+/// together had better be few runs.
+///
+/// # Invariants
+///
+/// From `next` on there are `left` pages of zeroes that belong to this value alone, each of which can
+/// be freed on its own.
+pub(crate) struct Row {
+    next: NonNull<u8>,
+    left: usize,
+}
+
+// SAFETY: The pages belong to no thread.
+unsafe impl Send for Row {}
+
+impl Row {
+    /// Allocates `1 << order` pages of zeroes, if that is possible without effort. May sleep.
+    pub(crate) fn new(order: u32) -> Option<Self> {
+        // SAFETY: May be called from where sleeping is allowed.
+        let next = NonNull::new(unsafe { luo_alloc_row(order) })?.cast();
+
+        // INVARIANT: So many pages were just allocated and split.
+        Some(Self {
+            next,
+            left: 1 << order,
+        })
+    }
+
+    /// Whether there is none left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Takes a page, and preserves it.
+    ///
+    /// Returns `ENOMEM` if there is none, or no memory for KHO to note it down. May sleep.
+    pub(crate) fn preserve(&mut self) -> Result<Preserved<[u8]>> {
+        if self.is_empty() {
+            return Err(ENOMEM);
+        }
+        let page = self.next;
+
+        // SAFETY: By the type invariants, this is a page of ours.
+        to_result(unsafe { luo_preserve_page(page.as_ptr().cast()) })?;
+        // INVARIANT: The page goes to what is returned; the one behind it, if any, is the next.
+        // SAFETY: The page's end is in the allocation that the page is in, or its end.
+        self.next = unsafe { page.add(PAGE_SIZE) };
+        self.left -= 1;
+
+        // INVARIANT: A page as `kho_alloc_preserve()` returns it: of zeroes, aligned, and ours.
+        Ok(Preserved {
+            ptr: NonNull::slice_from_raw_parts(page, PAGE_SIZE),
+        })
+    }
+}
+
+impl Drop for Row {
+    fn drop(&mut self) {
+        for page in 0..self.left {
+            // SAFETY: By the type invariants, so many pages are left, each to be freed on its own.
+            unsafe { bindings::free_pages(self.next.as_ptr().addr() + page * PAGE_SIZE, 0) };
+        }
     }
 }
 
@@ -144,8 +213,8 @@ impl<T: ?Sized> DerefMut for Preserved<T> {
 
 impl<T: ?Sized> Drop for Preserved<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants, this came from `kho_alloc_preserve()` and has no other
-        // owner.
+        // SAFETY: By the type invariants, this is as if it came from `kho_alloc_preserve()`, and has
+        // no other owner.
         unsafe { bindings::kho_unpreserve_free(self.ptr.as_ptr().cast()) };
     }
 }

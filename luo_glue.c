@@ -6,11 +6,14 @@
  */
 
 #include <linux/export.h>
+#include <linux/gfp.h>
 #include <linux/init.h>
 #include <linux/io.h>
 #include <linux/kexec.h>
+#include <linux/kexec_handover.h>
 #include <linux/kstrtox.h>
 #include <linux/liveupdate.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/siphash.h>
 #include <linux/uaccess.h>
@@ -68,6 +71,24 @@ phys_addr_t luo_virt_to_phys(const void *virt)
 void *luo_phys_to_virt(phys_addr_t phys)
 {
 	return phys_to_virt(phys);
+}
+
+/* Pages that lie next to each other, each to be freed on its own. */
+void *luo_alloc_row(unsigned int order)
+{
+	struct page *page = alloc_pages(GFP_KERNEL | __GFP_ZERO | __GFP_NORETRY |
+					__GFP_NOWARN, order);
+
+	if (!page)
+		return NULL;
+	split_page(page, order);
+
+	return page_address(page);
+}
+
+int luo_preserve_page(void *page)
+{
+	return kho_preserve_pages(virt_to_page(page), 1);
 }
 
 int luo_get_user(u32 *to, const u32 __user *from)

@@ -23,6 +23,8 @@ int luo_report(void);
 /* In C: luo_glue.c */
 phys_addr_t luo_virt_to_phys(const void *virt);
 void *luo_phys_to_virt(phys_addr_t phys);
+void *luo_alloc_row(unsigned int order);
+int luo_preserve_page(void *page);
 int luo_get_user(u32 *to, const u32 __user *from);
 u32 luo_hsiphash(const void *data, size_t len, const hsiphash_key_t *key);
 bool luo_module_get(struct module *module);

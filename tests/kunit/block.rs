@@ -5,6 +5,7 @@
 
 use super::*;
 use crate::abi::record as wire;
+use crate::kho::tests::free_pages;
 use crate::kho::tests::handed_over;
 use crate::kho::tests::preserved_order;
 use crate::kho::tests::HandedOverPages;
@@ -255,6 +256,73 @@ mod suite {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// How many blocks do not follow the one before in memory.
+    fn runs(set: &FileSet) -> usize {
+        let mut end = 0;
+
+        set.blocks
+            .iter()
+            .filter(|block| {
+                let goes_on = block.phys() == end;
+
+                end = block.phys() + PAGE_SIZE as u64;
+                !goes_on
+            })
+            .count()
+    }
+
+    #[test]
+    fn many_blocks_are_few_runs() -> Result {
+        let mut set = FileSet::new(PAGE_SIZE);
+        let mut others = KVVec::new();
+
+        for count in 1..=500 {
+            set.reserve(count * FILES_PER_BLOCK)?;
+            // Somebody else always takes the next page.
+            others.push(Preserved::zeroed(PAGE_SIZE)?, GFP_KERNEL)?;
+        }
+        // 4 alone, then in rows of 4, 8, 16, 32, and of 64.
+        assert!((1..=4 + 4 + 7).contains(&runs(&set)));
+        assert!(set
+            .blocks
+            .iter()
+            .all(|it| preserved_order(it.phys()) == Some(0)));
+        assert!(set
+            .blocks
+            .iter()
+            .all(|it| it.iter().skip(8).all(|&byte| byte == 0)));
+
+        // What goes is made up for, and what is left of a row goes with the last blocks.
+        set.shrink(10 * FILES_PER_BLOCK);
+        set.reserve(20 * FILES_PER_BLOCK)?;
+        assert!(set.row.is_some());
+        set.shrink(3 * FILES_PER_BLOCK);
+        assert!(set.row.is_none());
+        write(&mut set, 3 * FILES_PER_BLOCK)?;
+        assert!(SIZES[0].is_read_back(&set, 3 * FILES_PER_BLOCK));
+        Ok(())
+    }
+
+    #[test]
+    fn a_row_that_is_not_used_up_is_freed() -> Result {
+        let before = free_pages();
+
+        for _ in 0..256 {
+            let mut row = Row::new(6).ok_or(ENOMEM)?;
+            let first = row.preserve()?;
+            let phys = first.phys();
+
+            assert_eq!(row.preserve()?.phys(), phys + PAGE_SIZE as u64);
+            assert_eq!(preserved_order(phys), Some(0));
+            drop(row);
+            assert_eq!(preserved_order(phys), Some(0));
+            drop(first);
+            assert_eq!(preserved_order(phys), None);
+        }
+        assert!(before.saturating_sub(free_pages()) < 128 * 64);
         Ok(())
     }
 

@@ -105,7 +105,8 @@ pub(crate) fn handed_over() -> HandedOver {
     HandedOver(())
 }
 
-fn free_pages() -> usize {
+/// How many pages are free.
+pub(crate) fn free_pages() -> usize {
     let mut info = bindings::sysinfo::default();
 
     // SAFETY: The result may be written.
