@@ -283,17 +283,17 @@ c_functions! {
         to
     }
 
-    fn free_pages(_: c_ulong, _: c_uint) {
+    fn free_pages(_addr: c_ulong, _order: c_uint) {
         unreachable!("there are no rows of pages")
     }
 
     #[no_mangle]
-    fn luo_alloc_row(_: c_uint) -> *mut c_void {
+    fn luo_alloc_row(_order: c_uint) -> *mut c_void {
         core::ptr::null_mut()
     }
 
     #[no_mangle]
-    fn luo_preserve_page(_: *mut c_void) -> c_int {
+    fn luo_preserve_page(_page: *mut c_void) -> c_int {
         unreachable!("there are no rows of pages")
     }
 

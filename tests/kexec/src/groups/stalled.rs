@@ -103,7 +103,7 @@ fn beside_session(
     bytes: &[u8],
 ) -> Result<Stalled> {
     let waits = *REBOOT_WAITS_FOR_MEMORY.on(world.luo);
-    REBOOT_WAITS_FOR_MEMORY.apart(|| meanwhile(device, session.as_fd(), command, bytes, waits))
+    meanwhile(device, session.as_fd(), command, bytes, waits)
 }
 
 /// The descriptor that an ioctl answered.
