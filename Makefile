@@ -37,7 +37,8 @@ kernel = $(tree)-$(IMPL)
 guest := $(O)/cargo/x86_64-unknown-linux-gnu/release
 logs := $(O)/logs
 step := tools/step.sh
-kmake = $(MAKE) -j$(shell nproc) -C $(tree) LLVM=$(LLVM) $(rust)
+from = $(tree)
+kmake = $(MAKE) -j$(shell nproc) -C $(from) LLVM=$(LLVM) $(rust)
 cargo := env RUSTC=/usr/bin/rustc /usr/bin/cargo build --release --locked \
 	--manifest-path tools/Cargo.toml --target-dir $(O)/cargo
 
@@ -90,18 +91,22 @@ $(tree)/.staged: FORCE | deps $(if $(KDIR),,$(source))
 	@tools/stage.sh $(source) $(LINUX) $(tree)
 
 smp := rust-bench-smp c-bench-smp
-bench := rust-bench c-bench $(smp)
+bench := rust-bench c-bench $(smp) stock-bench
 deferred := rust-deferred c-deferred
 builds := $(addprefix $(tree)-,rust c rust-debug $(bench) $(deferred))
 $(builds:%=%/.config): $(tree)-%/.config: $(tree)/.staged $(filter %Kconfig,$(sources)) \
 		tests/kernel.config tools/configure.sh
 	@$(step) 'Configuring Linux $(LINUX) with the LUO in $*' $(logs)/config-$*.log \
-		tools/configure.sh $(tree) $(@D) $* $(kmake) O=$(@D)
+		tools/configure.sh $(from) $(@D) $* $(kmake) O=$(@D)
 
 $(tree)-rust-debug/.config: tests/debug.config
 $(bench:%=$(tree)-%/.config): tests/bench.config
 $(smp:%=$(tree)-%/.config): tests/smp.config
 $(deferred:%=$(tree)-%/.config): tests/deferred.config
+
+# What live update costs in the tree as it is, with nothing of ours in it.
+$(tree)-stock-bench/.config: | $(tree)-c-bench/.config
+$(tree)-stock-bench/%: private from := $(source)
 
 $(builds:%=%/.built): $(tree)-%/.built: $(tree)-%/.config $(sources)
 	@$(step) 'Building Linux $(LINUX) with the LUO in $*' $(logs)/kernel-$*.log \

@@ -4,11 +4,12 @@
 # Configures a kernel build: what the kernel tree's own live update selftest
 # asks for, what our tests ask for, and which LUO is built. Fails unless every
 # symbol asked for was granted, and unless the two LUOs get the same kernel. An
-# older tree has the LUO in C alone, and a selftest that asks for less.
+# older tree has the LUO in C alone, and a selftest that asks for less. So has the
+# tree without our patches, `stock`, whose kernel has to be that of the LUO in C.
 #
 # A VARIANT has tests/VARIANT.config on top; there may be several.
 #
-# usage: configure.sh TREE BUILD rust|c[-VARIANT]... MAKE...
+# usage: configure.sh TREE BUILD rust|c|stock[-VARIANT]... MAKE...
 
 set -eu
 
@@ -23,7 +24,11 @@ common=${build%"$3"}
 shift 3
 
 # All but a few objects are those of the other LUO's kernel: start from there.
-[ "$impl" = rust ] && other=${common}c$variant || other=${common}rust$variant
+case $impl in
+rust) other=${common}c$variant ;;
+c) other=${common}rust$variant ;;
+stock) other= ;;
+esac
 if [ ! -e "$build" ] && [ -e "$other/.built" ]; then
 	rm -rf "$build.new"
 	cp -a "$other" "$build.new"
@@ -60,8 +65,10 @@ for luo in $luos; do
 		echo "error: the kernel's configuration does not grant:$refused"
 		exit 1
 	fi
-	grep CONFIG_ "$build/$luo.config" | grep -v CONFIG_LIVEUPDATE_RUST >"$build/$luo.symbols"
+	grep CONFIG_ "$build/$luo.config" |
+		grep -v 'CONFIG_LIVEUPDATE_\(RUST\|TEST_DRIVER\)' >"$build/$luo.symbols"
 done
+[ "$impl" != stock ] || cp "${common}c$variant/c.symbols" "$build"
 
 if ! diff --from-file="$build/$impl.symbols" "$build"/*.symbols; then
 	echo "error: the kernels of the two LUOs would differ by more than the LUO"
