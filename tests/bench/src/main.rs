@@ -3,11 +3,13 @@
 //! Counts what each operation of live update costs, when there are many sessions and when there
 //! are many files, before a kexec and after it.
 //!
-//! `luo-bench -s STAGE --sessions S --files F` makes S sessions with F memory files each. All
+//! `luo-bench -s STAGE --sessions S --files F` makes S sessions with F memory files each, or with
+//! `--layout` a session with a file whose pages lie as that says. All
 //! results are instructions, or bytes of memory, and go to the host as they are: what they are
 //! divided by, and compared with, is decided there.
 
 mod count;
+mod layout;
 mod threads;
 
 use anyhow::Context;
@@ -18,6 +20,7 @@ use count::now;
 use count::settle;
 use count::Memory;
 use count::Series;
+use layout::Layout;
 use liveupdate::Device;
 use luo_guest::Report;
 use nix::sys::eventfd::EventFd;
@@ -47,6 +50,16 @@ struct Arguments {
     /// How many bytes in each file
     #[arg(long, default_value_t = 0)]
     bytes: usize,
+    /// How the pages of a file lie; then there is one session, and one file in it
+    #[arg(long, value_enum)]
+    layout: Option<Layout>,
+}
+
+impl Arguments {
+    /// How many bytes a file has that is like those handed over, or empty if they are large.
+    fn sample(&self) -> usize {
+        self.layout.map_or(self.bytes, |_| 0)
+    }
 }
 
 fn main() -> Result<()> {
@@ -100,15 +113,22 @@ fn hand_over(arguments: &Arguments) -> Result<Infallible> {
         sessions: count,
         files: each,
         bytes,
+        layout,
         ..
     } = *arguments;
-    floors(bytes)?;
+    floors(arguments.sample())?;
     let device = Device::open().context("/dev/liveupdate")?;
-    warm_up(&device, bytes)?;
+    warm_up(&device, arguments.sample())?;
 
-    let files: Vec<File> = (0..count * each)
-        .map(|_| memfd(bytes))
-        .collect::<Result<_>>()?;
+    let laid = layout
+        .map(|layout| layout.file(&device, bytes))
+        .transpose()?;
+    let files: Vec<File> = match &laid {
+        Some(laid) => vec![laid.file.try_clone()?],
+        None => (0..count * each)
+            .map(|_| memfd(bytes))
+            .collect::<Result<_>>()?,
+    };
     // As long as it has a file, the FLBs of the file's handler are preserved.
     let mut keeper = None;
     if each > 0 {
@@ -138,6 +158,9 @@ fn hand_over(arguments: &Arguments) -> Result<Infallible> {
     }
     close.report()?;
     drop(keeper);
+    if let Some(laid) = &laid {
+        measured("fragments", laid.fragments()? as f64)?;
+    }
 
     measured("reboot", now() as f64)?;
     settle();
@@ -150,10 +173,9 @@ fn take_over(arguments: &Arguments) -> Result<()> {
     let Arguments {
         sessions: count,
         files: each,
-        bytes,
         ..
     } = *arguments;
-    floors(bytes)?;
+    floors(arguments.sample())?;
 
     let mut restore = Series::new("restore", 1);
     let mut retrieve_session = Series::new("retrieve_session", count);
