@@ -68,7 +68,7 @@ help:
 	@echo 'make interop              live updates between this LUO and those in C of 7.2 and 7.3'
 	@echo 'make races                race with 200 rounds of refused reboots; ROUNDS= for more'
 	@echo 'make hostile              damage a hand-over in every way, on both LUOs'
-	@echo 'make bench                count what C and Rust cost, side by side; N= takes a list'
+	@echo 'make bench                count what live update costs, side by side; N= takes a list'
 	@echo 'make coverage             run KUnit and the selftests, and tell which lines they executed'
 	@echo 'make fuzz                 hand over random damage for a minute; TIME= takes seconds'
 	@echo 'make lint                 rustfmt, clippy, rustdoc, checkpatch, shellcheck'
@@ -225,7 +225,8 @@ demo: $(tree)-rust/.built vm
 
 bench: $(bench:%=$(tree)-%/.built) vm
 	@$(O)/cargo/release/luo-vm bench --c $(tree)-c-bench --rust $(tree)-rust-bench \
-		--c-smp $(tree)-c-bench-smp --rust-smp $(tree)-rust-bench-smp \
+		--stock $(tree)-stock-bench --c-smp $(tree)-c-bench-smp \
+		--rust-smp $(tree)-rust-bench-smp \
 		--guest $(guest) --out $(O)/bench $(addprefix -n ,$(N)) $(ARGS)
 
 # The crate as a program for libFuzzer, with the checks that a debug build has.

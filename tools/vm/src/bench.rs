@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Counts what live update costs on the LUO in C and on the one in Rust, at several numbers of
-//! sessions and files, and shows both side by side.
+//! sessions and files, and shows both side by side; and what the whole way costs, beside that of a
+//! kernel without any of our patches.
 
+mod blackout;
 mod operation;
 mod plot;
 
@@ -23,6 +25,7 @@ use operation::Load;
 use operation::Measures;
 use operation::Operation;
 use operation::OPERATIONS;
+use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -35,6 +38,8 @@ const PROGRAM: &str = "luo-bench";
 /// The slope of a cost is what it is at some N, divided by what it is at this one.
 const FEW: u64 = 100;
 
+const PAGES_PER_MIB: u64 = 256;
+
 /// With how many threads at once preserving is measured.
 const THREADS: u32 = 2;
 
@@ -46,18 +51,29 @@ const SERIALIZED: &str = "kexec_core: Starting new kernel";
 pub struct Bench {
     #[command(flatten)]
     both: Both,
-    /// The same for several processors, to preserve by several threads
+    /// The build directory of the kernel without any of our patches
+    #[arg(long, value_name = "DIR")]
+    stock: PathBuf,
+    /// The build directory of the kernel with the LUO in C, for several processors
     #[arg(long, value_name = "DIR", requires = "rust_smp")]
     c_smp: Option<PathBuf>,
-    /// The same for several processors
+    /// The one with the LUO in Rust, for several processors
     #[arg(long, value_name = "DIR", requires = "c_smp")]
     rust_smp: Option<PathBuf>,
     /// How many sessions, or files; may be repeated
     #[arg(short, value_delimiter = ',', default_values_t = [1, 100, 1_000, 10_000, 100_000])]
     numbers: Vec<u64>,
-    /// How many at most on the LUO in C, to which each costs more than the one before
+    /// How many sessions or files at most on the LUO in C, to which each costs more than the one
+    /// before
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     c_limit: u64,
+    /// How large the one memory file is, of which only scattered pages are measured below 40 MiB;
+    /// may be repeated
+    #[arg(long, value_delimiter = ',', default_values_t = [4, 16, 64, 256, 1_024])]
+    mib: Vec<u64>,
+    /// How many scattered pages, sessions or files at most on the stock kernel
+    #[arg(long, value_name = "N", default_value_t = 70_000)]
+    stock_limit: u64,
     /// Measure only this; may be repeated
     #[arg(long, value_enum)]
     load: Vec<Load>,
@@ -71,12 +87,19 @@ pub struct Bench {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Luo {
+    Stock,
     C,
     Rust,
 }
 
-/// What was measured, and where.
-type Results = HashMap<(Luo, Load, u64), Measures>;
+/// What was measured.
+#[derive(Default)]
+struct Results {
+    /// With so many of that load.
+    loads: HashMap<(Luo, Load, u64), Measures>,
+    /// With nothing, in a machine that has so much memory.
+    floors: HashMap<(Luo, String), Measures>,
+}
 
 impl Bench {
     /// Measures everything, prints the table and draws the plot; true if no machine failed.
@@ -96,15 +119,21 @@ impl Bench {
             _ => None,
         };
 
-        let table = self.table(&operations, &results, threads.as_ref());
-        print!("{table}");
-        fs::write(self.both.out.join("table.rst"), &table)?;
-        let path = self.both.out.join("cost.svg");
-        plot::draw(&path, &operations, |luo, operation| {
-            let point = |&n| Some((n, self.cost(&results, luo, operation, n)?));
-            self.numbers.iter().filter_map(point).collect()
-        })?;
-        println!("plot: {}", path.display());
+        if !operations.is_empty() {
+            let table = self.table(&operations, &results, threads.as_ref());
+            let path = self.save("table.rst", &table)?.with_file_name("cost.svg");
+            plot::draw(&path, &operations, |luo, operation| {
+                let point = |&n| Some((n, self.cost(&results, luo, operation, n)?));
+                self.numbers.iter().filter_map(point).collect()
+            })?;
+            println!("plot: {}", path.display());
+        }
+        let table = blackout::table(self, &results);
+        if !table.is_empty() {
+            let path = self.save("blackout.rst", &table)?.with_extension("svg");
+            plot::draw_blackout(&path, |luo| blackout::points(self, &results, luo))?;
+            println!("plot: {}", path.display());
+        }
 
         if self.repeat {
             let (again, passed_again) = self.measure()?;
@@ -112,6 +141,43 @@ impl Bench {
             println!("{}", self.largest_difference(&operations, &results, &again));
         }
         Ok(passed)
+    }
+
+    /// Prints a table, and keeps it in a file of that name.
+    fn save(&self, name: &str, table: &str) -> Result<PathBuf> {
+        print!("{table}");
+        let path = self.both.out.join(name);
+        fs::write(&path, table)?;
+        Ok(path)
+    }
+
+    /// The loads to measure.
+    fn loads(&self) -> impl Iterator<Item = Load> + '_ {
+        let wanted = |load: &Load| self.load.is_empty() || self.load.contains(load);
+        Load::ALL.iter().copied().filter(wanted)
+    }
+
+    /// With how many to measure a load.
+    fn numbers(&self, load: Load) -> impl Iterator<Item = u64> + '_ {
+        let (numbers, each) = match load.layout() {
+            Some(_) => (&self.mib, PAGES_PER_MIB),
+            None => (&self.numbers, 1),
+        };
+        numbers.iter().map(move |number| number * each)
+    }
+
+    /// Whether to measure a load with so many.
+    fn due(&self, luo: Luo, load: Load, n: u64) -> bool {
+        let shown = blackout::shows(load, n);
+        match (load.layout(), luo) {
+            (Some(_), Luo::C | Luo::Rust) => shown,
+            (None, Luo::Rust) => true,
+            (None, Luo::C) => n <= self.c_limit,
+            (_, Luo::Stock) => {
+                let few_fragments = matches!(load, Load::Neighbours | Load::Huge);
+                shown && (few_fragments || n <= self.stock_limit)
+            }
+        }
     }
 
     /// Where two measurements of what one item costs differ most.
@@ -144,13 +210,13 @@ impl Bench {
         largest.1
     }
 
-    /// Measures both LUOs at the same time: neither sees what else the host is doing.
+    /// Measures all kernels at the same time: none sees what else the host is doing.
     fn measure(&self) -> Result<(Results, bool)> {
         let style = ProgressStyle::with_template("{pos}/{len} {elapsed} {msg}")?;
         let progress = ProgressBar::new(0).with_style(style);
         progress.enable_steady_tick(Duration::from_millis(500));
-        let both = thread::scope(|scope| {
-            [Luo::C, Luo::Rust]
+        let all = thread::scope(|scope| {
+            [Luo::Stock, Luo::C, Luo::Rust]
                 .map(|luo| {
                     let progress = &progress;
                     scope.spawn(move || self.measure_one(luo, progress))
@@ -159,11 +225,12 @@ impl Bench {
         });
         progress.finish_and_clear();
 
-        let mut results = Results::new();
+        let mut results = Results::default();
         let mut passed = true;
-        for one in both {
+        for one in all {
             let (measured, complete) = one?;
-            results.extend(measured);
+            results.loads.extend(measured.loads);
+            results.floors.extend(measured.floors);
             passed &= complete;
         }
         Ok((results, passed))
@@ -172,26 +239,32 @@ impl Bench {
     /// Runs a machine for each load and number; and whether all went well. What fails is told, and
     /// missing from the results.
     fn measure_one(&self, luo: Luo, progress: &ProgressBar) -> Result<(Results, bool)> {
-        let loads = || {
-            let wanted = |load: &Load| self.load.is_empty() || self.load.contains(load);
-            Load::ALL.iter().copied().filter(wanted)
-        };
-        let numbers = self.numbers.iter().copied();
-        let due: Vec<_> = numbers
-            .filter(|&n| luo == Luo::Rust || n <= self.c_limit)
-            .flat_map(|n| loads().map(move |load| (load, n)))
-            .collect();
+        let all = self
+            .loads()
+            .flat_map(|load| self.numbers(load).map(move |n| (load, n)));
+        let due: Vec<_> = all.filter(|&(load, n)| self.due(luo, load, n)).collect();
         progress.inc_length(due.len() as u64);
 
-        let mut results = Results::new();
+        let mut results = Results::default();
         let mut passed = true;
-        let nothing = self.machine(luo, Load::Sessions, 0)?;
         for (load, n) in due {
             progress.set_message(format!("{luo:?}, {load:?}, {n}"));
-            match self.machine(luo, load, n) {
+            let memory = if blackout::shows(load, n) {
+                load.memory(n)
+            } else {
+                Load::Sessions.memory(0)
+            };
+            let nothing = match results.floors.entry((luo, memory)) {
+                Entry::Occupied(floor) => floor.into_mut(),
+                Entry::Vacant(none) => {
+                    let floor = self.machine(luo, Load::Sessions, 0, &none.key().1)?;
+                    none.insert(floor)
+                }
+            };
+            match self.machine(luo, load, n, &load.memory(n)) {
                 Ok(mut measures) => {
-                    measures.subtract("serialize", &nothing);
-                    results.insert((luo, load, n), measures);
+                    measures.subtract("serialize", nothing);
+                    results.loads.insert((luo, load, n), measures);
                 }
                 Err(error) => {
                     passed = false;
@@ -204,18 +277,23 @@ impl Bench {
     }
 
     /// Runs one machine.
-    fn machine(&self, luo: Luo, load: Load, n: u64) -> Result<Measures> {
+    fn machine(&self, luo: Luo, load: Load, n: u64, memory: &str) -> Result<Measures> {
         let build = match luo {
+            Luo::Stock => &self.stock,
             Luo::C => &self.both.c,
             Luo::Rust => &self.both.rust,
         };
-        let name = format!("{luo:?}-{load:?}-{n}").to_lowercase();
+        let name = match n {
+            0 => format!("{luo:?}-nothing-{memory}"),
+            _ => format!("{luo:?}-{load:?}-{n}"),
+        };
+        let name = name.to_lowercase();
         let (vm, log) = self.vm(build, &name);
         let run = vm
             .stages(2)
             .args(["-s", luo_guest::STAGE])
             .args(load.args(n))
-            .memory(&load.memory(n))
+            .memory(memory)
             .accel(Accel::Icount)
             .run(|_| ())?;
         measures(&run).context(log)
@@ -249,7 +327,7 @@ impl Bench {
     }
 
     fn cost(&self, results: &Results, luo: Luo, operation: &Operation, n: u64) -> Option<f64> {
-        let measures = results.get(&(luo, operation.load, n))?;
+        let measures = results.loads.get(&(luo, operation.load, n))?;
         (operation.cost)(measures, n as f64)
     }
 
@@ -262,15 +340,8 @@ impl Bench {
     ) -> String {
         const WIDTHS: [usize; 7] = [49, 9, 13, 13, 6, 6, 8];
         const HEAD: [&str; 7] = ["Operation", "N", "C", "Rust", "Rust/C", "Slope", "Floor"];
-        let row = |cells: [String; 7]| {
-            let numbers = WIDTHS.iter().zip(&cells).skip(1);
-            numbers.fold(
-                format!("{:1$}", cells[0], WIDTHS[0]),
-                |row, (&width, cell)| format!("{row} {cell:>width$}"),
-            )
-        };
         let line = |title: &str, n: u64, [c, rust]: [Option<f64>; 2], few, floor| {
-            row([
+            [
                 title.to_owned(),
                 HumanCount(n).to_string(),
                 figure(c),
@@ -278,10 +349,9 @@ impl Bench {
                 ratio(rust, c),
                 ratio(rust, few),
                 figure(floor),
-            ])
+            ]
         };
-        let rule = WIDTHS.map(|width| "=".repeat(width)).join(" ");
-        let mut lines = vec![rule.clone(), row(HEAD.map(str::to_owned)), rule.clone()];
+        let mut lines = Vec::new();
         for operation in operations {
             for &n in &self.numbers {
                 let costs = [Luo::C, Luo::Rust].map(|luo| self.cost(results, luo, operation, n));
@@ -291,7 +361,7 @@ impl Bench {
                 let few = self.cost(results, Luo::Rust, operation, FEW);
                 let few = few.filter(|_| operation.each && n >= FEW);
                 let floor = operation.floor.and_then(|floor| {
-                    let measures = results.get(&(Luo::Rust, operation.load, n))?;
+                    let measures = results.loads.get(&(Luo::Rust, operation.load, n))?;
                     measures.get(floor)
                 });
                 lines.push(line(operation.title, n, costs, few, floor));
@@ -310,9 +380,24 @@ impl Bench {
             let line = |n| Some(line(title, n, times(n)?, alone, None));
             lines.extend((1..=THREADS.into()).filter_map(line));
         }
-        lines.push(rule);
-        lines.join("\n") + "\n"
+        grid(WIDTHS, HEAD, lines)
     }
+}
+
+/// A table in reStructuredText.
+fn grid<const N: usize>(widths: [usize; N], head: [&str; N], rows: Vec<[String; N]>) -> String {
+    let line = |cells: [String; N]| {
+        let numbers = widths.iter().zip(&cells).skip(1);
+        numbers.fold(
+            format!("{:1$}", cells[0], widths[0]),
+            |line, (&width, cell)| format!("{line} {cell:>width$}"),
+        )
+    };
+    let rule = widths.map(|width| "=".repeat(width)).join(" ");
+    let mut lines = vec![rule.clone(), line(head.map(str::to_owned)), rule.clone()];
+    lines.extend(rows.into_iter().map(line));
+    lines.push(rule);
+    lines.join("\n") + "\n"
 }
 
 fn figure(value: Option<f64>) -> String {
@@ -370,7 +455,9 @@ fn measures(run: &Run) -> Result<Measures> {
     };
     let (reboot, counted, rebooting, serialized) =
         moments().context("the kernel's log has no times")?;
-    measures.set("serialize", (serialized - rebooting).as_nanos() as f64);
+    let freeze = (serialized - rebooting).as_nanos() as f64;
+    measures.set("freeze", freeze);
+    measures.set("serialize", freeze);
     measures.set("kexec", reboot + (serialized - counted).as_nanos() as f64);
     Ok(measures)
 }

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+const PAGE: u64 = 4096;
+
 /// What a machine hands over, for some number N.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Load {
@@ -18,6 +20,12 @@ pub enum Load {
     SpreadFiles,
     /// N sessions with a memory file of a page each
     SpreadPages,
+    /// A memory file of N pages that lie one after the other
+    Neighbours,
+    /// A memory file of N pages that all lie apart
+    Scattered,
+    /// A memory file of N pages, in folios of 2 MiB
+    Huge,
 }
 
 impl Load {
@@ -28,22 +36,57 @@ impl Load {
         Self::Pages,
         Self::SpreadFiles,
         Self::SpreadPages,
+        Self::Neighbours,
+        Self::Scattered,
+        Self::Huge,
     ];
 
-    /// The guest program's arguments.
-    pub fn args(self, n: u64) -> [String; 3] {
-        let (sessions, files, bytes) = match self {
+    /// What N of it are called.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Sessions => "sessions",
+            Self::Files => "empty memfds",
+            Self::Pages => "memfds of 4 KiB",
+            Self::SpreadFiles => "sessions with a memfd",
+            Self::SpreadPages => "sessions with 4 KiB",
+            Self::Neighbours => "neighbouring pages",
+            Self::Scattered => "scattered pages",
+            Self::Huge => "pages in 2 MiB",
+        }
+    }
+
+    /// How the pages of its one file lie, if that is what it is about.
+    pub fn layout(self) -> Option<&'static str> {
+        match self {
+            Self::Neighbours => Some("neighbours"),
+            Self::Scattered => Some("scattered"),
+            Self::Huge => Some("huge"),
+            _ => None,
+        }
+    }
+
+    /// How many sessions that are, files in each, and bytes in each of those.
+    pub fn counts(self, n: u64) -> (u64, u64, u64) {
+        match self {
             Self::Sessions => (n, 0, 0),
             Self::Files => (1, n, 0),
-            Self::Pages => (1, n, 4096),
+            Self::Pages => (1, n, PAGE),
             Self::SpreadFiles => (n, 1, 0),
-            Self::SpreadPages => (n, 1, 4096),
-        };
-        [
+            Self::SpreadPages => (n, 1, PAGE),
+            Self::Neighbours | Self::Scattered | Self::Huge => (1, 1, n * PAGE),
+        }
+    }
+
+    /// The guest program's arguments.
+    pub fn args(self, n: u64) -> Vec<String> {
+        let (sessions, files, bytes) = self.counts(n);
+        let mut args = vec![
             format!("--sessions={sessions}"),
             format!("--files={files}"),
             format!("--bytes={bytes}"),
-        ]
+        ];
+        args.extend(self.layout().map(|layout| format!("--layout={layout}")));
+        args
     }
 
     /// Enough memory for it, as QEMU writes it. Where the kernel has to look for the last free pages
@@ -53,6 +96,7 @@ impl Load {
             Self::Sessions => 4,
             Self::Files | Self::SpreadFiles => 12,
             Self::Pages | Self::SpreadPages => 96,
+            Self::Neighbours | Self::Scattered | Self::Huge => return "6G".to_owned(),
         };
         format!("{}M", 1024 + n * kib / 1024)
     }
