@@ -3,9 +3,9 @@
 //! Linked serialization blocks: arrays of entries of one type, of any length, in preserved memory.
 //!
 //! A kernel that preserves keeps a [`BlockSet`] as large as what it would have to write, so that
-//! writing itself needs no memory. Blocks of a larger set lie next to each other, where memory allows.
-//! A kernel that was handed a chain of blocks follows it with a
-//! [`Reader`] to its end, believing nothing, and gets a copy of the entries.
+//! writing itself needs no memory. The blocks of a larger set lie next to each other, where memory
+//! allows. A kernel that was handed a chain of blocks follows it with a [`Reader`] to its end,
+//! believing nothing, and gets a copy of the entries.
 //!
 //! C source: `kernel/liveupdate/kho_block.c`.
 
@@ -40,7 +40,8 @@ fn split<E: FromBytes + IntoBytes>(block: &mut [u8]) -> Option<(&mut Header, &mu
     Some((header, entries))
 }
 
-/// Blocks in a row. The first one, which is all that most sets need, takes no memory but its own.
+/// Blocks in their order. The first one, which is all that most sets need, takes no memory but its
+/// own.
 ///
 /// # Invariants
 ///
@@ -270,7 +271,7 @@ impl From<AllocError> for ReadError {
     }
 }
 
-/// The pages of a hand-over that were read. Each belongs to one chain.
+/// The pages of a hand-over that were read. Each is a block of one chain, or none of any.
 pub(crate) type Claimed = Table<Extent>;
 
 /// Reads chains of blocks that another kernel wrote.

@@ -302,7 +302,15 @@ fn read_records(
         sessions.reserve(records.len())?;
         for record in &records {
             *session = Name::new(&record.name);
-            read_session(&mut reader, block_size, record, &mut files, &mut sessions)?;
+            let set = &record.file_set;
+            read_session(
+                &mut reader,
+                block_size,
+                *session,
+                set,
+                &mut files,
+                &mut sessions,
+            )?;
         }
         *session = None;
     }
@@ -314,22 +322,23 @@ fn read_records(
     })
 }
 
-/// Reads the files of a session, by way of `files`, and adds it to `sessions`.
+/// Reads the files of a session, by way of `files`, and adds it to `sessions`; `name` is [`None`] if
+/// its record has none.
 fn read_session(
     reader: &mut Reader<'_, impl Memory>,
     block_size: usize,
-    record: &wire::Session,
+    name: Option<Name>,
+    set: &wire::FileSet,
     files: &mut KVVec<wire::File>,
     sessions: &mut Table<SessionRecord>,
 ) -> Result<(), ReadError> {
     let bad_name = |why| damaged("luo_session_ser", "name", Found::Nothing, why);
-    let Some(name) = Name::new(&record.name) else {
+    let Some(name) = name else {
         return bad_name("empty, or without a NUL");
     };
     let Some(vacant) = sessions.vacant(&name)? else {
         return bad_name("a second session of this name");
     };
-    let set = &record.file_set;
 
     reader.read_chain(block_size, ("luo_file_set_ser", "files"), set.files, files)?;
     if files.len() as u64 != set.count {

@@ -64,8 +64,8 @@ const fn order(size: usize) -> u32 {
 ///
 /// # Invariants
 ///
-/// `ptr` came from `kho_alloc_preserve()`, or is a page that was allocated and preserved likewise; it
-/// is aligned to a page, holds a valid `T`, and belongs to this value alone.
+/// `ptr` came from `kho_alloc_preserve()`, or is a page that was allocated and preserved likewise;
+/// it is aligned to a page, holds a valid `T`, and belongs to this value alone.
 pub(crate) struct Preserved<T: ?Sized> {
     ptr: NonNull<T>,
 }
@@ -105,13 +105,13 @@ impl Preserved<[u8]> {
 
 /// Pages that lie next to each other, to be preserved one by one.
 ///
-/// The next kernel sees to preserved memory before it is up, run by run: so pages that are preserved
-/// together had better be few runs.
+/// The next kernel sees to preserved memory before it is up, run by run: so pages that are
+/// preserved together had better be few runs.
 ///
 /// # Invariants
 ///
-/// From `next` on there are `left` pages of zeroes that belong to this value alone, each of which can
-/// be freed on its own.
+/// From `next` on there are `left` pages of zeroes that belong to this value alone, each of which
+/// can be freed on its own.
 pub(crate) struct Row {
     next: NonNull<u8>,
     left: usize,

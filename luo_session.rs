@@ -417,6 +417,7 @@ impl IncomingTable {
             let mut handed_over = sessions.registry.handed_over.lock();
 
             self.stage = Stage::Waiting(handed_over.contents()?.take_sessions());
+            // If there was no memory to read them before.
             handed_over.release();
         }
         let Stage::Waiting(records) = &self.stage else {
