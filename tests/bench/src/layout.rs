@@ -44,7 +44,7 @@ const ADDRESS: NonZeroUsize = NonZeroUsize::new(1 << 40).expect("not 0");
 pub enum Layout {
     /// One after the other
     Neighbours,
-    /// None beside another
+    /// Hardly any beside another
     Scattered,
     /// In folios of 2 MiB
     Huge,
@@ -96,7 +96,8 @@ impl Laid {
         let fragments = 1 + gaps.count();
         let right = match self.layout {
             Layout::Neighbours => fragments * RUN <= frames.len(),
-            Layout::Scattered => fragments == frames.len(),
+            // The kernel has a few pages of its own to take first.
+            Layout::Scattered => fragments * 100 >= frames.len() * 99,
             Layout::Huge => all_huge(&frames)?,
         };
         ensure!(
