@@ -53,7 +53,7 @@ export O LINUX KDIR LLVM BINDGEN
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo test kernel headers kunit selftest bench coverage lint install uninstall clean
-.PHONY: interop interop-c races hostile hostile-deferred fuzz fuzz-smoke
+.PHONY: interop interop-c races hostile hostile-deferred fuzz fuzz-smoke memblock
 .PHONY: test-debug kunit-debug selftest-debug
 .PHONY: deps vm fuzzer tests/fuzz/linux FORCE
 
@@ -68,6 +68,7 @@ help:
 	@echo 'make interop              live updates between this LUO and those in C of 7.2 and 7.3'
 	@echo 'make races                race with 200 rounds of refused reboots; ROUNDS= for more'
 	@echo 'make hostile              damage a hand-over in every way, on both LUOs'
+	@echo 'make memblock             run the kernel tests of memblock, which our patches change'
 	@echo 'make bench                count what live update costs, side by side; N= takes a list'
 	@echo 'make coverage             run KUnit and the selftests, and tell which lines they executed'
 	@echo 'make fuzz                 hand over random damage for a minute; TIME= takes seconds'
@@ -251,11 +252,14 @@ fuzz-smoke: fuzzer
 	@rm -rf $(O)/fuzz/smoke
 	@tools/fuzz.sh $(fuzzer) $(O)/fuzz/smoke -runs=50000 -seed=1
 
+memblock: $(tree)/.staged
+	@tools/memblock.sh $(tree) $(O)
+
 lint: $(tree)-rust/.built tests/fuzz/linux
 	@tools/lint.sh $(tree) $(tree)-rust $(O)
 
 test: | deps
-	@tools/test.sh $(O) 'lint kunit fuzz-smoke $(both) interop-c' $(MAKE)
+	@tools/test.sh $(O) 'lint memblock kunit fuzz-smoke $(both) interop-c' $(MAKE)
 
 install uninstall:
 	@tools/install.sh $@ $(LINUX) '$(KDIR)'
