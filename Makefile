@@ -43,7 +43,7 @@ cargo := env RUSTC=/usr/bin/rustc /usr/bin/cargo build --release --locked \
 	--manifest-path tools/Cargo.toml --target-dir $(O)/cargo
 
 # What the kernel builds of this directory.
-sources := $(shell find Kconfig Kbuild *.rs luo_glue.* abi tests/kunit tests/driver -type f 2>/dev/null)
+sources := $(shell find Kconfig Kbuild *.rs luo_glue.* abi rust samples tests/kunit tests/driver -type f 2>/dev/null)
 
 # The kernel's make and ours have variables of the same name.
 MAKEOVERRIDES :=
@@ -53,7 +53,7 @@ export O LINUX KDIR LLVM BINDGEN
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo test kernel headers kunit selftest bench coverage lint install uninstall clean
-.PHONY: interop interop-c races hostile hostile-deferred fuzz fuzz-smoke memblock
+.PHONY: interop interop-c races hostile hostile-deferred fuzz fuzz-smoke memblock doctests
 .PHONY: test-debug kunit-debug selftest-debug
 .PHONY: deps vm fuzzer tests/fuzz/linux FORCE
 
@@ -64,6 +64,7 @@ help:
 	@echo 'make kernel               build a kernel: $(kernel)'
 	@echo 'make headers              install its uapi headers: $(O)/headers/include'
 	@echo 'make kunit                run the KUnit suites in QEMU; ARGS= takes a filter'
+	@echo 'make doctests             run the examples of what we add to the kernel crate'
 	@echo 'make selftest             run the selftests in QEMU, on both LUOs; IMPL= for one'
 	@echo 'make interop              live updates between this LUO and those in C of 7.2 and 7.3'
 	@echo 'make races                race with 200 rounds of refused reboots; ROUNDS= for more'
@@ -177,6 +178,9 @@ races: $(tree)-rust/.built $(tree)-c/.built $(O)/kselftest/.built vm
 kunit: $(tree)-rust/.built
 	@tools/kunit.sh $(tree) $(tree)-rust $(O)/kunit '$(ARGS)'
 
+doctests: $(tree)-rust/.built
+	@tools/doctests.sh $(tree) $(tree)-rust $(O)
+
 # The same kernel but for our crate, which has debug information, and code for
 # every line, as nothing is optimised away or merged.
 traced := $(tree)-rust-coverage
@@ -259,7 +263,7 @@ lint: $(tree)-rust/.built tests/fuzz/linux
 	@tools/lint.sh $(tree) $(tree)-rust $(O)
 
 test: | deps
-	@tools/test.sh $(O) 'lint memblock kunit fuzz-smoke $(both) interop-c' $(MAKE)
+	@tools/test.sh $(O) 'lint memblock kunit doctests fuzz-smoke $(both) interop-c' $(MAKE)
 
 install uninstall:
 	@tools/install.sh $@ $(LINUX) '$(KDIR)'

@@ -9,23 +9,40 @@
 //!
 //! C source: `kernel/liveupdate/kho_block.c`.
 
-use crate::abi::block::capacity;
-use crate::abi::block::Header;
-use crate::abi::block::C_MAX_BLOCKS;
-use crate::abi::format::Field;
-use crate::abi::Damage;
-use crate::abi::Found;
-use crate::kho::Extent;
-use crate::kho::Memory;
-use crate::kho::Preserved;
-use crate::kho::Row;
-use crate::table::Table;
-use core::marker::PhantomData;
-use core::num::NonZeroUsize;
-use kernel::alloc::flags::__GFP_NOWARN;
-use kernel::alloc::AllocError;
-use kernel::page::PAGE_SIZE;
-use kernel::prelude::*;
+use crate::{
+    abi::{
+        block::{
+            capacity,
+            Header,
+            C_MAX_BLOCKS, //
+        },
+        format::Field,
+        Damage,
+        Found, //
+    },
+    table::{
+        Keyed,
+        Table, //
+    }, //
+};
+use core::{
+    marker::PhantomData,
+    num::NonZeroUsize, //
+};
+use kernel::{
+    alloc::{
+        flags::__GFP_NOWARN,
+        AllocError, //
+    },
+    kho::{
+        Extent,
+        Memory,
+        Preserved,
+        Row, //
+    },
+    page::PAGE_SIZE,
+    prelude::*, //
+};
 use zerocopy::FromZeros;
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
@@ -268,6 +285,14 @@ impl From<Error> for ReadError {
 impl From<AllocError> for ReadError {
     fn from(_: AllocError) -> Self {
         Self::Kernel(ENOMEM)
+    }
+}
+
+impl Keyed for Extent {
+    type Key = u64;
+
+    fn key(&self) -> &u64 {
+        &self.phys
     }
 }
 

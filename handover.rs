@@ -10,31 +10,49 @@
 //!
 //! The memory of a hand-over that is refused is never released: nobody knows whose it is.
 
-use crate::abi::format;
-use crate::abi::format::Field;
-use crate::abi::format::Format;
-use crate::abi::name::Name;
-use crate::abi::record as wire;
-use crate::abi::until_nul;
-use crate::abi::Found;
-use crate::block::damaged;
-use crate::block::Claimed;
-use crate::block::ReadError;
-use crate::block::Reader;
-use crate::c_api;
-use crate::kho;
-use crate::kho::Extent;
-use crate::kho::Memory;
-use crate::table::Keyed;
-use crate::table::Table;
-use core::mem;
-use core::num::NonZeroU32;
-use kernel::fmt;
-use kernel::page::PAGE_SIZE;
-use kernel::prelude::*;
-use kernel::str::BStr;
-use kernel::sync::atomic::Atomic;
-use kernel::sync::atomic::Relaxed;
+use crate::{
+    abi::{
+        format::{
+            self,
+            Field,
+            Format, //
+        },
+        name::Name,
+        record as wire,
+        until_nul,
+        Found, //
+    },
+    block::{
+        damaged,
+        Claimed,
+        ReadError,
+        Reader, //
+    },
+    table::{
+        Keyed,
+        Table, //
+    }, //
+};
+use core::{
+    mem,
+    num::NonZeroU32, //
+};
+use kernel::{
+    fmt,
+    kho::{
+        self,
+        Extent,
+        Memory, //
+    },
+    page::PAGE_SIZE,
+    panic::panic,
+    prelude::*,
+    str::BStr,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/handover.rs"]
@@ -136,7 +154,7 @@ fn verdict(reason: ReadError, session: Option<&Name>) -> Result<Verdict> {
 
     refused(session, fmt!("{damage}"));
     if PANIC.load(Relaxed) {
-        c_api::panic(c"LUO: what the previous kernel handed over is damaged");
+        panic(c"LUO: what the previous kernel handed over is damaged");
     }
     Ok(Verdict::Damaged)
 }

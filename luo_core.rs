@@ -5,48 +5,72 @@
 //! This file is the root of the crate and owns what there is once: whether live update is enabled,
 //! the root record that one kernel hands to the next, and `/dev/liveupdate`. Everything else hangs
 //! on the sessions ([`luo_session`]), which hold preserved files ([`luo_file`]), which are written
-//! into linked blocks ([`block`]) of preserved memory ([`kho`]).
+//! into linked blocks ([`block`]) of preserved memory ([`kernel::kho`]).
 //!
 //! C source: `kernel/liveupdate/luo_core.c`.
 
 mod abi;
 mod block;
 mod c_api;
+mod callbacks;
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST_FAULTS)]
 #[path = "tests/kunit/fault.rs"]
 mod fault;
 mod handover;
-mod kho;
-mod libfdt;
-pub mod list_private;
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/kho.rs"]
+mod kho_tests;
+mod list_private;
 mod luo_file;
 mod luo_flb;
 mod luo_session;
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/mock.rs"]
 mod mock;
-mod siphash;
-mod sync;
 mod table;
 
-use abi::format;
-use abi::format::Format;
-use abi::format::FORMATS;
-use abi::uapi;
-use abi::uapi::Request as _;
-use c_api::Argument;
-use handover::HandOver;
-use kernel::ioctl::_IOC_NR;
-use kernel::prelude::*;
-use kernel::str::BStr;
-use kernel::sync::atomic::Acquire;
-use kernel::sync::atomic::Atomic;
-use kernel::sync::atomic::Relaxed;
-use kernel::sync::atomic::Release;
-use kernel::sync::SetOnce;
-use kernel::uaccess::UserPtr;
-use luo_file::Registry;
-use luo_session::Sessions;
+use crate::{
+    abi::{
+        format::{
+            self,
+            Format,
+            FORMATS, //
+        },
+        uapi::{
+            self,
+            Request as _, //
+        }, //
+    },
+    handover::HandOver,
+    luo_file::Registry,
+    luo_session::Sessions, //
+};
+use kernel::{
+    fs::File,
+    ioctl::_IOC_NR,
+    kho,
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceOptions,
+        MiscDeviceRegistration, //
+    },
+    module_ref::BuiltIn,
+    prelude::*,
+    str::BStr,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        SetOnce, //
+    },
+    uaccess::{
+        extensible::Argument,
+        UserPtr, //
+    }, //
+};
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/core.rs"]
@@ -67,6 +91,9 @@ static ABI: Atomic<usize> = Atomic::new(0);
 
 /// Made at early init, never freed.
 static LUO: SetOnce<Pin<KBox<Luo>>> = SetOnce::new();
+
+/// `/dev/liveupdate`, registered at late init for good.
+static DEVICE: SetOnce<Pin<KBox<MiscDeviceRegistration<Device>>>> = SetOnce::new();
 
 /// The orchestrator. There is one if live update was enabled at early init.
 #[pin_data]
@@ -210,7 +237,15 @@ pub(crate) fn late_init() -> Result {
         set_enabled(false);
     })?;
 
-    c_api::register_device()
+    let options = MiscDeviceOptions {
+        name: c"liveupdate",
+    };
+    DEVICE.populate(KBox::pin_init(
+        MiscDeviceRegistration::register(options),
+        GFP_KERNEL,
+    )?);
+
+    Ok(())
 }
 
 /// When all drivers are there: tells the log what nobody knows of what was handed over.
@@ -224,14 +259,44 @@ pub(crate) fn report() {
 ///
 /// On success nothing can be changed any more. On failure nothing has changed.
 ///
-/// Returns `ENOEXEC` if the loaded image cannot carry the sessions that there are, or what the
-/// handler of a file answered to its `freeze`. May sleep; the image must not change meanwhile.
-pub(crate) fn reboot() -> Result {
+/// `carried` is whether the image of the next kernel will get to see it.
+///
+/// Returns `ENOEXEC` if there are sessions and they are not carried, or what the handler of a file
+/// answered to its `freeze`. May sleep.
+pub(crate) fn reboot(carried: bool) -> Result {
     if !enabled() {
         return Ok(());
     }
 
-    luo()?.sessions.serialize(c_api::is_image_for_kho())
+    luo()?.sessions.serialize(carried)
+}
+
+/// `/dev/liveupdate`.
+struct Device;
+
+#[vtable]
+impl MiscDevice for Device {
+    type Ptr = ();
+    type OwnerModule = BuiltIn;
+
+    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result {
+        open()
+    }
+
+    fn release((): (), _file: &File) {
+        release();
+    }
+
+    fn ioctl((): (), _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        ioctl(cmd, UserPtr::from_addr(arg)).map(|()| 0)
+    }
+
+    // The device has no ioctl for 32-bit programs, but one that says so: without it, the vtable
+    // would give them the one above.
+    #[cfg(CONFIG_COMPAT)]
+    fn compat_ioctl((): (), _file: &File, _cmd: u32, _arg: usize) -> Result<isize> {
+        Err(ENOTTY)
+    }
 }
 
 /// Opens `/dev/liveupdate`. The first time, this restores the sessions of the previous kernel.

@@ -17,169 +17,68 @@
 //!
 //! C source: `kernel/liveupdate/luo_file.c`.
 
-use crate::abi::put;
-use crate::abi::record as wire;
-use crate::abi::until_nul;
-use crate::block::BlockSet;
-use crate::c_api;
-use crate::c_api::ModuleRef;
-use crate::handover::HandOver;
-use crate::list_private::impl_entry;
-use crate::list_private::EntryRef;
-use crate::list_private::List;
-use crate::luo_flb::Dependencies;
-use crate::luo_flb::Flbs;
-use crate::luo_flb::HeldFlbs;
-use crate::siphash::HashKey;
-use crate::sync::new_rwsem;
-use crate::sync::RwSemaphore;
-use crate::table::Table;
-use core::ops::Deref;
+use crate::{
+    abi::{
+        put,
+        record as wire,
+        until_nul, //
+    },
+    block::BlockSet,
+    callbacks::{
+        FileHandler,
+        HandedOverFile,
+        Handler,
+        Handlers,
+        PreservedFile, //
+    },
+    handover::HandOver,
+    list_private::{
+        EntryRef,
+        List, //
+    },
+    luo_flb::{
+        Dependencies,
+        Flbs,
+        HeldFlbs, //
+    },
+    table::{
+        hash_key,
+        Table, //
+    }, //
+};
 use core::ptr;
-use core::ptr::NonNull;
-use kernel::bindings;
-use kernel::fs::File;
-use kernel::new_mutex;
-use kernel::new_spinlock;
-use kernel::prelude::*;
-use kernel::rbtree::Entry;
-use kernel::rbtree::RBTree;
-use kernel::rbtree::RBTreeNodeReservation;
-use kernel::str::BStr;
-use kernel::sync::aref::ARef;
-use kernel::sync::Mutex;
-use kernel::sync::SpinLock;
-use kernel::types::Opaque;
+use kernel::{
+    fs::File,
+    new_mutex,
+    new_spinlock,
+    prelude::*,
+    rbtree::{
+        Entry,
+        RBTree,
+        RBTreeNodeReservation, //
+    },
+    str::BStr,
+    sync::{
+        aref::ARef,
+        rw_semaphore::{
+            new_rw_semaphore,
+            RwSemaphore, //
+        },
+        Mutex,
+        SpinLock, //
+    }, //
+};
 use pin_init::pin_init_array_from_fn;
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/file.rs"]
 pub(crate) mod tests;
 
-type Args = bindings::liveupdate_file_op_args;
-type Blocks = BlockSet<wire::File>;
-
-/// Turns what a callback returned into a [`Result`].
-pub(crate) fn callback_result(ret: c_int) -> Result {
-    match ret {
-        0 => Ok(()),
-        err => Err(Error::from_errno(err)),
-    }
-}
-
-/// A file handler of C code.
-///
-/// # Invariants
-///
-/// The struct is valid, while it is registered and after that for as long as its module is pinned.
-/// All but its private part stays as it is.
-#[repr(transparent)]
-pub(crate) struct FileHandler(Opaque<bindings::liveupdate_file_handler>);
-
-// SAFETY: Drivers leave `list` alone. The registry, which initialises it, is its only user.
-impl_entry! { unsafe impl Entry for FileHandler as bindings::liveupdate_file_handler { list } }
-
-// SAFETY: A handler may be called from any thread. Its lists are part of the registry, which is
-// locked, and nothing else of it changes.
-unsafe impl Sync for FileHandler {}
-
-impl FileHandler {
-    /// Takes a handler of C code.
-    ///
-    /// # Safety
-    ///
-    /// It has to be valid, and to stay so and as it is, for as long as the result or a clone of it
-    /// is there, and its module is pinned.
-    unsafe fn new(handler: NonNull<bindings::liveupdate_file_handler>) -> EntryRef<Self> {
-        // INVARIANT: The caller guarantees that it is valid.
-        // SAFETY: As above; all access through the reference is that of `Opaque`.
-        unsafe { EntryRef::new(handler.cast()) }
-    }
-
-    fn ops(&self) -> &bindings::liveupdate_file_ops {
-        // SAFETY: By the type invariants the handler is valid, and so are its callbacks.
-        unsafe { &*(*self.0.get()).ops }
-    }
-
-    /// The compatible string, up to its NUL; nothing if it has none.
-    fn compatible(&self) -> &[u8] {
-        // SAFETY: By the type invariants the handler is valid, and the string is constant.
-        let field = unsafe { &(*self.0.get()).compatible };
-
-        until_nul(field).unwrap_or_default()
-    }
-
-    /// The head of the list of its FLBs.
-    fn flb_list(&self) -> *mut bindings::list_head {
-        // SAFETY: By the type invariants the handler is valid.
-        unsafe { &raw mut (*self.0.get()).flb_list }
-    }
-
-    fn can_preserve(&self, file: &File) -> bool {
-        // SAFETY: The callback was there when the handler was registered, the handler is valid, and
-        // the file is borrowed for the time of the call.
-        self.ops()
-            .can_preserve
-            .is_some_and(|callback| unsafe { callback(self.0.get(), file.as_ptr()) })
-    }
-
-    /// What tells a file from all other files.
-    fn id(&self, file: &File) -> usize {
-        match self.ops().get_id {
-            // SAFETY: The file is borrowed for the time of the call.
-            Some(callback) => unsafe { callback(file.as_ptr()) },
-            None => file.as_ptr().addr(),
-        }
-    }
-
-    /// Makes the callback that `select` picks of those that take [`Args`], if the handler has it.
-    fn call<R>(
-        &self,
-        select: fn(&bindings::liveupdate_file_ops) -> Option<unsafe extern "C" fn(*mut Args) -> R>,
-        file: Option<&File>,
-        mut args: Args,
-    ) -> Option<(R, Args)> {
-        args.handler = self.0.get();
-        args.file = file.map_or(ptr::null_mut(), |file| file.as_ptr());
-
-        // SAFETY: The callback is one of this handler, which is valid, and the file is borrowed for
-        // the time of the call. The callers pass on unchanged what earlier callbacks gave out.
-        select(self.ops()).map(|callback| (unsafe { callback(&mut args) }, args))
-    }
-}
-
-/// A handler with its module pinned.
-struct Handler {
-    handler: EntryRef<FileHandler>,
-    _module: ModuleRef,
-}
-
-impl Handler {
-    fn pin(handler: &FileHandler) -> Option<Self> {
-        let module = ModuleRef::get(handler.ops().owner)?;
-
-        Some(Self {
-            // SAFETY: A handler stays valid, even unregistered, for as long as its module is
-            // pinned, and `_module` goes after this.
-            handler: unsafe { EntryRef::new(NonNull::from(handler)) },
-            _module: module,
-        })
-    }
-}
-
-impl Deref for Handler {
-    type Target = FileHandler;
-
-    fn deref(&self) -> &FileHandler {
-        &self.handler
-    }
-}
-
 /// The registered handlers, and their FLBs, each once. Both are in the order of registration.
 #[pin_data]
 pub(crate) struct Registrations {
     #[pin]
-    handlers: List<EntryRef<FileHandler>>,
+    handlers: Handlers,
     #[pin]
     flbs: Flbs,
 }
@@ -187,7 +86,7 @@ pub(crate) struct Registrations {
 impl Registrations {
     fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            handlers <- List::new(),
+            handlers <- Handlers::new(),
             flbs <- List::new(),
         })
     }
@@ -195,10 +94,13 @@ impl Registrations {
     /// The handler for `file`, the first to be registered of those that can preserve it; and on
     /// which FLBs its files depend.
     fn handler_for(&self, file: &File) -> Result<(Handler, &Dependencies)> {
-        let handler = self.handlers.iter().find(|it| it.can_preserve(file));
-        let handler = handler.ok_or(ENOENT)?;
+        let (handler, dependencies) = self
+            .handlers
+            .iter()
+            .find(|(handler, _)| handler.can_preserve(file))
+            .ok_or(ENOENT)?;
 
-        Ok((Handler::pin(handler).ok_or(ENOENT)?, self.flbs_of(handler)))
+        Ok((handler.pin().ok_or(ENOENT)?, dependencies))
     }
 
     /// All FLBs.
@@ -206,18 +108,11 @@ impl Registrations {
         &self.flbs
     }
 
-    /// On which FLBs the files of one of `handlers` depend.
-    fn flbs_of(&self, handler: &FileHandler) -> &Dependencies {
-        // SAFETY: The list was made when the handler was registered, and belongs to the
-        // registrations, which are borrowed.
-        unsafe { List::from_raw_ref(handler.flb_list()) }
-    }
-
     /// On which FLBs the files of a handler depend; [`None`] if it is not registered.
     pub(crate) fn dependencies(&self, handler: *const FileHandler) -> Option<&Dependencies> {
-        let handler = self.handlers.iter().find(|it| ptr::eq(*it, handler))?;
+        let (_, dependencies) = self.handlers.iter().find(|(it, _)| ptr::eq(*it, handler))?;
 
-        Some(self.flbs_of(handler))
+        Some(dependencies)
     }
 
     /// On which FLBs the files of a handler depend, and all FLBs, to change them; [`None`] if the
@@ -227,10 +122,8 @@ impl Registrations {
         handler: *const FileHandler,
     ) -> Option<(Pin<&mut Dependencies>, Pin<&mut Flbs>)> {
         let this = self.project();
-        let handler = this.handlers.iter().find(|it| ptr::eq(*it, handler))?;
 
-        // SAFETY: As above, and the registrations are borrowed exclusively.
-        Some((unsafe { List::from_raw(handler.flb_list()) }, this.flbs))
+        Some((this.handlers.dependencies_mut(handler)?, this.flbs))
     }
 }
 
@@ -254,7 +147,7 @@ impl Registry {
     /// Starts without handlers.
     pub(crate) fn new(handed_over: HandOver) -> impl PinInit<Self> {
         pin_init!(Self {
-            registrations <- new_rwsem!(Registrations::new(), c"luo_registry"),
+            registrations <- new_rw_semaphore!(Registrations::new(), "luo_registry"),
             ids <- Ids::new(),
             flb_once <- new_mutex!((), "luo_flb_once"),
             handed_over <- new_mutex!(handed_over, "luo_handed_over"),
@@ -266,26 +159,8 @@ impl Registry {
     /// Returns `EINVAL` if a callback that it has to have or the compatible string is missing,
     /// `EEXIST` if there is one with the same compatible string. May sleep; takes the registry to
     /// write.
-    ///
-    /// # Safety
-    ///
-    /// The handler has to stay valid and as it is until it is unregistered, and after that for as
-    /// long as its module is pinned. What is private in it may hold anything.
-    pub(crate) unsafe fn register(
-        &self,
-        handler: NonNull<bindings::liveupdate_file_handler>,
-    ) -> Result {
-        // SAFETY: The caller guarantees that it is valid.
-        let handler = unsafe { FileHandler::new(handler) };
-        let ops = handler.ops();
-
-        if ops.can_preserve.is_none()
-            || ops.preserve.is_none()
-            || ops.unpreserve.is_none()
-            || ops.retrieve.is_none()
-            || ops.finish.is_none()
-            || handler.compatible().is_empty()
-        {
+    pub(crate) fn register(&self, handler: EntryRef<FileHandler>) -> Result {
+        if !handler.is_complete() {
             return Err(EINVAL);
         }
 
@@ -294,7 +169,7 @@ impl Registry {
 
         if handlers
             .iter()
-            .any(|it| it.compatible() == handler.compatible())
+            .any(|(it, _)| it.compatible() == handler.compatible())
         {
             pr_err!(
                 "a file handler '{}' is registered already\n",
@@ -303,19 +178,11 @@ impl Registry {
             return Err(EEXIST);
         }
 
-        // SAFETY: The handler is not registered, as none of its name is, so it is on no list, and
-        // nobody but the caller knows of the list in it.
-        unsafe {
-            handler.init_link();
-            Dependencies::init_raw(handler.flb_list());
-        }
-
-        Ok(handlers.push_back(handler)?)
+        handlers.add(handler)
     }
 
     /// Unregisters a handler, and its FLBs with it. May sleep; takes the registry to write.
-    pub(crate) fn unregister(&self, handler: NonNull<bindings::liveupdate_file_handler>) {
-        let handler = handler.as_ptr().cast();
+    pub(crate) fn unregister(&self, handler: *const FileHandler) {
         let mut registrations = self.registrations.write();
 
         let Some((mut dependencies, mut flbs)) = registrations.as_mut().dependencies_mut(handler)
@@ -342,8 +209,9 @@ impl Registry {
             .read()
             .handlers
             .iter()
+            .map(|(handler, _)| handler)
             .find(|handler| handler.compatible() == compatible)
-            .and_then(Handler::pin)
+            .and_then(FileHandler::pin)
     }
 }
 
@@ -365,7 +233,7 @@ impl Ids {
     }
 
     fn tree(&self, id: usize) -> Option<&SpinLock<RBTree<usize, ()>>> {
-        let hash = HashKey::of_this_boot().hash_u64(id as u64);
+        let hash = hash_key().hash_u64(id as u64);
 
         self.trees.get(hash as usize % Self::TREES)
     }
@@ -408,24 +276,13 @@ impl Drop for FileId {
     }
 }
 
-/// A preserved file of this kernel.
+/// A preserved file of this kernel. While it is preserved it depends on FLBs, and is spoken for.
 ///
-/// Dropping it makes it an ordinary file again. The fields are in the order in which they have to
-/// go: the module may be unloaded, and the file closed, when nothing refers to them any more.
-struct OutgoingFile {
-    _flbs: HeldFlbs,
-    _id: FileId,
-    handler: Handler,
-    file: ARef<File>,
-    data: u64,
-    private: *mut c_void,
-}
-
-// SAFETY: `private` belongs to the handler, which may be called from any thread.
-unsafe impl Send for OutgoingFile {}
+/// Dropping it makes it an ordinary file again.
+type OutgoingFile = PreservedFile<(HeldFlbs, FileId)>;
 
 impl OutgoingFile {
-    fn preserve(registry: &'static Registry, file: ARef<File>) -> Result<Self> {
+    fn new(registry: &'static Registry, file: ARef<File>) -> Result<Self> {
         let node = FileId::reserve()?;
         let registrations = registry.registrations.read();
         let (handler, dependencies) = registrations.handler_for(&file)?;
@@ -433,62 +290,18 @@ impl OutgoingFile {
         let flbs = HeldFlbs::preserve(dependencies)?;
         drop(registrations);
 
-        let (ret, args) = handler
-            .call(|ops| ops.preserve, Some(&file), Args::default())
-            .ok_or(EINVAL)?;
-        callback_result(ret)?;
-
-        Ok(Self {
-            _flbs: flbs,
-            _id: id,
-            handler,
-            file,
-            data: args.serialized_data,
-            private: args.private_data,
-        })
-    }
-
-    fn args(&self) -> Args {
-        Args {
-            serialized_data: self.data,
-            private_data: self.private,
-            ..Args::default()
-        }
-    }
-
-    fn freeze(&mut self) -> Result {
-        if let Some((ret, args)) =
-            self.handler
-                .call(|ops| ops.freeze, Some(&self.file), self.args())
-        {
-            callback_result(ret)?;
-            self.data = args.serialized_data;
-        }
-
-        Ok(())
-    }
-
-    fn unfreeze(&self) {
-        self.handler
-            .call(|ops| ops.unfreeze, Some(&self.file), self.args());
+        handler.preserve(file, (flbs, id))
     }
 
     fn to_wire(&self, token: u64) -> wire::File {
         let mut compatible = [0; 48];
-        put(&mut compatible, self.handler.compatible());
+        put(&mut compatible, self.handler().compatible());
 
         wire::File {
             compatible,
-            data: self.data,
+            data: self.data(),
             token,
         }
-    }
-}
-
-impl Drop for OutgoingFile {
-    fn drop(&mut self) {
-        self.handler
-            .call(|ops| ops.unpreserve, Some(&self.file), self.args());
     }
 }
 
@@ -500,7 +313,7 @@ impl Drop for OutgoingFile {
 pub(crate) struct OutgoingFiles {
     /// By token, in the order in which they were preserved.
     files: Table<(u64, OutgoingFile)>,
-    blocks: Blocks,
+    blocks: BlockSet<wire::File>,
 }
 
 impl OutgoingFiles {
@@ -508,7 +321,7 @@ impl OutgoingFiles {
     pub(crate) fn new(block_size: usize) -> Self {
         Self {
             files: Table::new(),
-            blocks: Blocks::new(block_size),
+            blocks: BlockSet::new(block_size),
         }
     }
 
@@ -518,18 +331,23 @@ impl OutgoingFiles {
         self.blocks.shrink(0);
     }
 
-    /// Preserves the file behind `fd`, a file descriptor of the current task, as `token`.
+    /// Preserves the file that `fget` gets as `token`.
     ///
-    /// Returns `EEXIST` if there is a file of that token in this session, `EBADF` if there is none
-    /// behind `fd`, `ENOENT` if no handler can preserve it, `EBUSY` if it is preserved already,
+    /// Returns `EEXIST` if there is a file of that token in this session, what `fget` returns,
+    /// `ENOENT` if no handler can preserve it, `EBUSY` if it is preserved already,
     /// here or in another session, `ENOMEM`, or what the handler answers. May sleep.
-    pub(crate) fn preserve(&mut self, registry: &'static Registry, token: u64, fd: i32) -> Result {
+    pub(crate) fn preserve(
+        &mut self,
+        registry: &'static Registry,
+        token: u64,
+        fget: impl FnOnce() -> Result<ARef<File>>,
+    ) -> Result {
         let count = self.files.len();
         let vacant = self.files.vacant(&token)?.ok_or(EEXIST)?;
 
         self.blocks.reserve(count + 1)?;
-        c_api::fget(fd)
-            .and_then(|file| OutgoingFile::preserve(registry, file))
+        fget()
+            .and_then(|file| OutgoingFile::new(registry, file))
             .and_then(|file| vacant.insert((token, file)))
             .inspect_err(|_| self.blocks.shrink(count))
     }
@@ -545,7 +363,7 @@ impl OutgoingFiles {
             file.freeze().inspect_err(|err| {
                 pr_warn!(
                     "the '{}' of token {:#x} refused to freeze: {:?}\n",
-                    BStr::from_bytes(file.handler.compatible()),
+                    BStr::from_bytes(file.handler().compatible()),
                     token,
                     err
                 )
@@ -592,107 +410,53 @@ impl Drop for OutgoingFiles {
     }
 }
 
-/// How far a file of the previous kernel has come.
-enum Retrieval {
-    /// Nobody has asked for it.
-    Waiting,
-    /// It is here. It is spoken for, unless its handler gave two files one id.
-    Done(#[expect(dead_code)] Option<FileId>, ARef<File>),
-    /// Its handler cannot make it.
-    Failed(Error),
-}
-
 /// A preserved file of the previous kernel.
 ///
-/// Dropping it forgets it. As with [`OutgoingFile`], the order of the fields counts.
+/// Dropping it forgets it.
 struct IncomingFile {
-    retrieval: Retrieval,
-    handler: Handler,
-    data: u64,
+    /// It is spoken for when it was retrieved, unless its handler gave two files one id.
+    id: Option<FileId>,
+    file: HandedOverFile,
 }
 
 impl IncomingFile {
     /// Returns `ENOENT` if its handler is not there.
     fn adopt(registry: &Registry, file: &wire::File) -> Result<Self> {
+        let handler = registry.handler_of(file).ok_or(ENOENT)?;
+
         Ok(Self {
-            retrieval: Retrieval::Waiting,
-            handler: registry.handler_of(file).ok_or(ENOENT)?,
-            data: file.data,
+            id: None,
+            file: HandedOverFile::new(handler, file.data),
         })
     }
 
-    fn file(&self) -> Option<&File> {
-        match &self.retrieval {
-            Retrieval::Done(_, file) => Some(file),
-            _ => None,
-        }
-    }
-
-    fn args(&self) -> Args {
-        Args {
-            serialized_data: self.data,
-            retrieve_status: match self.retrieval {
-                Retrieval::Waiting => 0,
-                Retrieval::Done(..) => 1,
-                Retrieval::Failed(err) => err.to_errno(),
-            },
-            ..Args::default()
-        }
-    }
-
     fn retrieve(&mut self, registry: &'static Registry) -> Result<ARef<File>> {
-        match &self.retrieval {
-            Retrieval::Done(_, file) => return Ok(file.clone()),
-            Retrieval::Failed(err) => return Err(*err),
-            Retrieval::Waiting => {}
+        if !self.file.is_waiting() {
+            return self.file.retrieve();
         }
 
         let node = FileId::reserve()?;
+        let file = self.file.retrieve()?;
+        let handler = self.file.handler();
 
-        match self.make_file() {
-            Ok(file) => {
-                let id = FileId::claim(registry, self.handler.id(&file), node);
+        self.id = FileId::claim(registry, handler.id(&file), node)
+            .inspect_err(|_| {
+                pr_warn!(
+                    "the '{}' made a file that is preserved already\n",
+                    BStr::from_bytes(handler.compatible())
+                )
+            })
+            .ok();
 
-                if id.is_err() {
-                    pr_warn!(
-                        "the '{}' made a file that is preserved already\n",
-                        BStr::from_bytes(self.handler.compatible())
-                    );
-                }
-                self.retrieval = Retrieval::Done(id.ok(), file.clone());
-                Ok(file)
-            }
-            Err(err) => {
-                self.retrieval = Retrieval::Failed(err);
-                Err(err)
-            }
-        }
-    }
-
-    fn make_file(&self) -> Result<ARef<File>> {
-        let (ret, args) = self
-            .handler
-            .call(|ops| ops.retrieve, None, self.args())
-            .ok_or(EINVAL)?;
-
-        callback_result(ret)?;
-        let file = NonNull::new(args.file).ok_or(EINVAL)?;
-
-        // SAFETY: `retrieve` returns a file with a reference for its caller. It is new, so nobody
-        // uses its position.
-        Ok(unsafe { ARef::from_raw(file.cast()) })
-    }
-
-    fn can_finish(&self) -> bool {
-        self.handler
-            .call(|ops| ops.can_finish, self.file(), self.args())
-            .is_none_or(|(can_finish, _)| can_finish)
+        Ok(file)
     }
 
     fn finish(self, registry: &Registry) {
-        self.handler
-            .call(|ops| ops.finish, self.file(), self.args());
-        registry.finish_flbs(&self.handler);
+        let Self { id, file } = self;
+        let finished = file.finish();
+
+        registry.finish_flbs(finished.handler());
+        drop(id);
     }
 }
 
@@ -735,7 +499,7 @@ impl IncomingFiles {
     ///
     /// Returns `EBUSY` if a handler says that it is not, and then nothing has changed. May sleep.
     pub(crate) fn finish(&mut self, registry: &Registry) -> Result {
-        if !self.files.iter().all(|(_, file)| file.can_finish()) {
+        if !self.files.iter().all(|(_, it)| it.file.can_finish()) {
             return Err(EBUSY);
         }
         for (_, file) in self.files.drain_back() {

@@ -7,7 +7,7 @@
 //! needs it, and finished with the last of the files. Who takes a reference to it counts like a
 //! file.
 //!
-//! What an FLB is at the moment is an enum for each direction, [`Outgoing`] and [`Incoming`]; a
+//! What an FLB is at the moment is an enum for each direction, [`OutgoingFlb`] and [`IncomingFlb`]; a
 //! callback is made where the variant is at hand that it needs. The two enums live in the private
 //! part of the C struct, which C code leaves zeroed: an FLB may be asked for before anybody has
 //! registered it.
@@ -20,43 +20,51 @@
 //!
 //! C source: `kernel/liveupdate/luo_flb.c`.
 
-use crate::abi::put;
-use crate::abi::record as wire;
-use crate::abi::until_nul;
-use crate::c_api::ModuleRef;
-use crate::handover::Contents;
-use crate::handover::FlbRecord;
-use crate::list_private::impl_entry;
-use crate::list_private::Entry as _;
-use crate::list_private::EntryRef;
-use crate::list_private::Link;
-use crate::list_private::List;
-use crate::luo_file::callback_result;
-use crate::luo_file::FileHandler;
-use crate::luo_file::Registry;
-use core::mem;
-use core::mem::offset_of;
-use core::num::NonZeroU32;
-use core::ptr;
-use core::ptr::NonNull;
-use kernel::bindings;
-use kernel::new_mutex;
-use kernel::prelude::*;
-use kernel::static_assert;
-use kernel::str::BStr;
-use kernel::sync::atomic::Acquire;
-use kernel::sync::atomic::Atomic;
-use kernel::sync::atomic::Relaxed;
-use kernel::sync::atomic::Release;
-use kernel::sync::Mutex;
-use kernel::types::Opaque;
-use pin_init::raw_init;
+use crate::{
+    abi::{
+        put,
+        record as wire, //
+    },
+    callbacks::{
+        FileHandler,
+        Flb,
+        Object, //
+    },
+    handover::{
+        Contents,
+        FlbRecord, //
+    },
+    list_private::{
+        impl_entry,
+        Entry as _,
+        EntryRef,
+        Link,
+        List, //
+    },
+    luo_file::Registry, //
+};
+use core::{
+    mem,
+    num::NonZeroU32,
+    ptr, //
+};
+use kernel::{
+    module_ref::ModuleRef,
+    new_mutex,
+    prelude::*,
+    str::BStr,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Mutex, //
+    }, //
+};
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/flb.rs"]
 pub(crate) mod tests;
-
-type Args = bindings::liveupdate_flb_op_args;
 
 /// Who needs an FLB.
 #[derive(Clone, Copy)]
@@ -72,8 +80,6 @@ pub(crate) enum Holder {
 /// # Invariants
 ///
 /// `references` is not more than `all`, and the rest are files.
-// Something that cannot be 0 lets `Outgoing` do without a tag: there is no byte to spare in
-// `Private`.
 struct Count {
     all: NonZeroU32,
     references: u32,
@@ -118,39 +124,24 @@ impl Count {
 }
 
 /// What an FLB of this kernel is.
-enum Outgoing {
+enum OutgoingFlb {
     /// No file depends on it.
     None,
     /// It is preserved.
-    Live {
-        count: Count,
-        data: u64,
-        obj: *mut c_void,
-        module: ModuleRef,
-    },
+    Live { count: Count, object: Object },
 }
 
-// SAFETY: The object belongs to the FLB, which may be called from any thread.
-unsafe impl Send for Outgoing {}
-
 /// What an FLB of the previous kernel is.
-enum Incoming {
+enum IncomingFlb {
     /// Nobody has asked for it. If it was handed over, it stands in [`Contents`].
     Unasked,
     /// It is here.
-    Live {
-        count: Count,
-        obj: *mut c_void,
-        module: ModuleRef,
-    },
+    Live { count: Count, object: Object },
     /// It cannot be retrieved.
     Failed(Error),
     /// The last file is gone, and so is it.
     Finished,
 }
-
-// SAFETY: As for `Outgoing`.
-unsafe impl Send for Incoming {}
 
 /// The FLBs of the previous kernel that nobody has asked for.
 impl Contents {
@@ -193,161 +184,39 @@ impl Contents {
 
 /// What an FLB is, in either direction.
 #[pin_data]
-struct State {
+pub(crate) struct State {
     #[pin]
-    outgoing: Mutex<Outgoing>,
+    outgoing: Mutex<OutgoingFlb>,
     #[pin]
-    incoming: Mutex<Incoming>,
-}
-
-impl State {
-    fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            outgoing <- new_mutex!(Outgoing::None, "luo_flb_outgoing"),
-            incoming <- new_mutex!(Incoming::Unasked, "luo_flb_incoming"),
-        })
-    }
-}
-
-/// What overlays `struct luo_flb_private`. It begins as zeroes.
-///
-/// # Invariants
-///
-/// If `ready` is set, `state` is initialised.
-#[repr(C)]
-struct Private {
-    list: Opaque<bindings::list_head>,
-    state: Opaque<State>,
-    ready: Atomic<bool>,
+    incoming: Mutex<IncomingFlb>,
     /// The number of handlers that it hangs on. It only changes with the registry locked.
     handlers: Atomic<i32>,
 }
 
-static_assert!(size_of::<Private>() <= size_of::<bindings::luo_flb_private>());
-static_assert!(align_of::<Private>() <= align_of::<bindings::luo_flb_private>());
-static_assert!(offset_of!(Private, list) == offset_of!(bindings::luo_flb_private, list));
-
-impl Private {
-    /// Initialises what C left zeroed, once.
-    fn prepare(&self, once: &Mutex<()>) {
-        if self.ready.load(Acquire) {
-            return;
-        }
-
-        let _once = once.lock();
-
-        if !self.ready.load(Acquire) {
-            // SAFETY: Nobody uses the state before `ready` is set, and nobody else initialises it,
-            // as `once` is held. It stays where it is, in an FLB, which C code does not move.
-            unsafe { raw_init(self.state.get(), State::new()) };
-            // INVARIANT: It is initialised now.
-            self.ready.store(true, Release);
-        }
+impl State {
+    /// Nobody depends on it, or has asked for it.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            handlers: Atomic::new(0),
+            outgoing <- new_mutex!(OutgoingFlb::None, "luo_flb_outgoing"),
+            incoming <- new_mutex!(IncomingFlb::Unasked, "luo_flb_incoming"),
+        })
     }
 }
 
-/// An FLB of C code.
-///
-/// # Invariants
-///
-/// The struct is valid. All but its private part stays as it is; the private part is a [`Private`]
-/// that is ready.
-#[repr(transparent)]
-pub(crate) struct Flb(Opaque<bindings::liveupdate_flb>);
-
-// SAFETY: Drivers start with the private part zeroed and leave it alone. [`Private`] does not touch
-// its list.
-impl_entry! { unsafe impl Entry for Flb as bindings::liveupdate_flb { private.list } }
-
-// SAFETY: An FLB may be called from any thread; its state is locked, and what else is used of it
-// does not change.
-unsafe impl Sync for Flb {}
-
 impl Flb {
-    /// Takes an FLB of C code.
-    ///
-    /// # Safety
-    ///
-    /// It has to be valid, its private part zeroed or used by nobody but this function, and to stay
-    /// so for as long as the result or a clone of it is there.
-    pub(crate) unsafe fn new(
-        registry: &Registry,
-        flb: NonNull<bindings::liveupdate_flb>,
-    ) -> EntryRef<Self> {
-        // INVARIANT: The caller guarantees that it is valid, and below it becomes ready.
-        // SAFETY: As above; all access through the reference is that of `Opaque` and `Private`.
-        let flb: EntryRef<Self> = unsafe { EntryRef::new(flb.cast()) };
-
-        flb.private().prepare(&registry.flb_once);
-        flb
-    }
-
-    fn private(&self) -> &Private {
-        // SAFETY: By the type invariants the FLB is valid. Its private part is large enough and
-        // aligned for a `Private`, which all zeroes are as well, and accessed as such only.
-        unsafe { &*(&raw const (*self.0.get()).private).cast() }
-    }
-
-    fn state(&self) -> &State {
-        // SAFETY: By the type invariants the state is initialised.
-        unsafe { &*self.private().state.get() }
-    }
-
-    fn ops(&self) -> &bindings::liveupdate_flb_ops {
-        // SAFETY: By the type invariants the FLB is valid, and so are its callbacks.
-        unsafe { &*(*self.0.get()).ops }
-    }
-
-    /// The compatible string, up to its NUL; nothing if it has none.
-    fn compatible(&self) -> &[u8] {
-        // SAFETY: By the type invariants the FLB is valid, and the string is constant.
-        let field = unsafe { &(*self.0.get()).compatible };
-
-        until_nul(field).unwrap_or_default()
-    }
-
-    fn pin_module(&self) -> Result<ModuleRef> {
-        ModuleRef::get(self.ops().owner).ok_or(ENODEV)
-    }
-
-    /// Makes the callback that `select` picks.
-    fn call<R>(
-        &self,
-        select: fn(&bindings::liveupdate_flb_ops) -> Option<unsafe extern "C" fn(*mut Args) -> R>,
-        data: u64,
-        obj: *mut c_void,
-    ) -> Option<(R, Args)> {
-        let mut args = Args {
-            flb: self.0.get(),
-            data,
-            obj,
-        };
-
-        // SAFETY: The callback is one of this FLB, which is valid. The callers pass on unchanged
-        // what earlier callbacks gave out.
-        select(self.ops()).map(|callback| (unsafe { callback(&mut args) }, args))
-    }
-
     /// A file depends on it from now on. The first one makes it preserve itself.
     ///
     /// Returns `ENODEV` if its module is going, or what its `preserve` returns.
-    fn preserve(&self) -> Result {
+    fn hold(&self) -> Result {
         let mut state = self.state().outgoing.lock();
 
         match &mut *state {
-            Outgoing::Live { count, .. } => count.add(Holder::File),
-            Outgoing::None => {
-                let module = self.pin_module()?;
-                let (ret, args) = self
-                    .call(|ops| ops.preserve, 0, ptr::null_mut())
-                    .ok_or(EINVAL)?;
-
-                callback_result(ret)?;
-                *state = Outgoing::Live {
+            OutgoingFlb::Live { count, .. } => count.add(Holder::File),
+            OutgoingFlb::None => {
+                *state = OutgoingFlb::Live {
                     count: Count::ONE_FILE,
-                    data: args.data,
-                    obj: args.obj,
-                    module,
+                    object: self.preserve()?,
                 };
             }
         }
@@ -360,9 +229,9 @@ impl Flb {
     /// Returns `ENOENT` if there is none. May sleep.
     pub(crate) fn get_outgoing(&self) -> Result<*mut c_void> {
         match &mut *self.state().outgoing.lock() {
-            Outgoing::Live { count, obj, .. } if !obj.is_null() => {
+            OutgoingFlb::Live { count, object } if !object.as_ptr().is_null() => {
                 count.add(Holder::Reference);
-                Ok(*obj)
+                Ok(object.as_ptr())
             }
             _ => Err(ENOENT),
         }
@@ -385,23 +254,13 @@ impl Flb {
         let _last;
         let mut state = self.state().outgoing.lock();
 
-        *state = match mem::replace(&mut *state, Outgoing::None) {
-            Outgoing::Live {
-                count,
-                data,
-                obj,
-                module,
-            } if count.has(holder) => match count.without(holder) {
-                Some(count) => Outgoing::Live {
-                    count,
-                    data,
-                    obj,
-                    module,
-                },
+        *state = match mem::replace(&mut *state, OutgoingFlb::None) {
+            OutgoingFlb::Live { count, object } if count.has(holder) => match count.without(holder)
+            {
+                Some(count) => OutgoingFlb::Live { count, object },
                 None => {
-                    self.call(|ops| ops.unpreserve, data, obj);
-                    _last = module;
-                    Outgoing::None
+                    _last = object.unpreserve();
+                    OutgoingFlb::None
                 }
             },
             other => {
@@ -412,17 +271,16 @@ impl Flb {
     }
 
     /// Makes the object of what was handed over.
-    fn retrieve(&self, data: u64) -> Result<*mut c_void> {
-        self.call(|ops| ops.retrieve, data, ptr::null_mut())
-            .ok_or(EINVAL)
-            .and_then(|(ret, args)| callback_result(ret).map(|()| args.obj))
-            .inspect_err(|err| {
-                pr_warn!(
-                    "FLB '{}' is lost, it cannot be retrieved: {:?}\n",
-                    BStr::from_bytes(self.compatible()),
-                    err
-                )
-            })
+    ///
+    /// Returns what its `retrieve` returned, after a warning, and its module.
+    fn make_object(&self, it: &FlbRecord, module: ModuleRef) -> Result<Object, (Error, ModuleRef)> {
+        self.retrieve(it.data, module).inspect_err(|(err, _)| {
+            pr_warn!(
+                "FLB '{}' is lost, it cannot be retrieved: {:?}\n",
+                BStr::from_bytes(self.compatible()),
+                err
+            )
+        })
     }
 
     /// Takes a reference to the object that the previous kernel handed over, which is retrieved if
@@ -435,29 +293,28 @@ impl Flb {
     pub(crate) fn get_incoming(&self, registry: &Registry) -> Result<*mut c_void> {
         let mut state = self.state().incoming.lock();
 
-        if let Incoming::Unasked = &*state {
+        if let IncomingFlb::Unasked = &*state {
             let (it, module) = registry.handed_over.lock().contents()?.take_flb(self)?;
 
-            *state = match self.retrieve(it.data) {
-                Ok(obj) => Incoming::Live {
+            *state = match self.make_object(&it, module) {
+                Ok(object) => IncomingFlb::Live {
                     count: Count {
                         all: it.files,
                         references: 0,
                     },
-                    obj,
-                    module,
+                    object,
                 },
-                Err(err) => Incoming::Failed(err),
+                Err((err, _)) => IncomingFlb::Failed(err),
             };
         }
 
         match &mut *state {
-            Incoming::Live { count, obj, .. } => {
+            IncomingFlb::Live { count, object } => {
                 count.add(Holder::Reference);
-                Ok(*obj)
+                Ok(object.as_ptr())
             }
-            Incoming::Failed(err) => Err(*err),
-            Incoming::Unasked | Incoming::Finished => Err(ENODATA),
+            IncomingFlb::Failed(err) => Err(*err),
+            IncomingFlb::Unasked | IncomingFlb::Finished => Err(ENODATA),
         }
     }
 
@@ -468,30 +325,33 @@ impl Flb {
         let _last;
         let mut state = self.state().incoming.lock();
 
-        *state = match mem::replace(&mut *state, Incoming::Finished) {
-            Incoming::Live { count, obj, module } if count.has(holder) => {
-                match count.without(holder) {
-                    Some(count) => Incoming::Live { count, obj, module },
-                    None => {
-                        self.call(|ops| ops.finish, 0, obj);
-                        _last = module;
-                        Incoming::Finished
-                    }
+        *state = match mem::replace(&mut *state, IncomingFlb::Finished) {
+            IncomingFlb::Live { count, object } if count.has(holder) => match count.without(holder)
+            {
+                Some(count) => IncomingFlb::Live { count, object },
+                None => {
+                    _last = object.finish();
+                    IncomingFlb::Finished
                 }
-            }
-            Incoming::Unasked if matches!(holder, Holder::File) => {
+            },
+            IncomingFlb::Unasked if matches!(holder, Holder::File) => {
                 let mut handed_over = registry.handed_over.lock();
                 let last = handed_over.contents().and_then(|it| it.put_flb(self));
                 drop(handed_over);
 
                 if let Ok(Some((it, module))) = last {
-                    _last = module;
-                    self.retrieve(it.data).map_or_else(Incoming::Failed, |obj| {
-                        self.call(|ops| ops.finish, 0, obj);
-                        Incoming::Finished
-                    })
+                    match self.make_object(&it, module) {
+                        Ok(object) => {
+                            _last = object.finish();
+                            IncomingFlb::Finished
+                        }
+                        Err((err, module)) => {
+                            _last = module;
+                            IncomingFlb::Failed(err)
+                        }
+                    }
                 } else {
-                    Incoming::Unasked
+                    IncomingFlb::Unasked
                 }
             }
             other => {
@@ -505,7 +365,7 @@ impl Flb {
     /// What only references hold is of no use to the next kernel, which has none of these.
     fn hand_over(&self) -> Option<wire::Flb> {
         let mut state = self.state().outgoing.lock();
-        let Outgoing::Live { count, data, .. } = &mut *state else {
+        let OutgoingFlb::Live { count, object } = &mut *state else {
             return None;
         };
         let files = count.files();
@@ -517,7 +377,7 @@ impl Flb {
         put(&mut name, self.compatible());
         let flb = wire::Flb {
             name,
-            data: *data,
+            data: object.data(),
             count: files.into(),
         };
 
@@ -559,7 +419,7 @@ impl Dependency {
 
     /// They do so no longer. An FLB on which no handler depends is none of `flbs` any more.
     pub(crate) fn release(&self, flbs: Pin<&mut Flbs>) {
-        if self.flb.private().handlers.fetch_sub(1, Relaxed) == 1 {
+        if self.flb.state().handlers.fetch_sub(1, Relaxed) == 1 {
             // It was put there with its first handler.
             let _ = flbs.remove(&*self.flb);
         }
@@ -602,7 +462,7 @@ impl HeldFlbs {
         let mut held = Self::with_room_for(dependencies.iter().count())?;
 
         for (slot, Dependency { flb, .. }) in held.slots().iter_mut().zip(dependencies) {
-            flb.preserve()?;
+            flb.hold()?;
             *slot = Some(flb.clone());
         }
 
@@ -625,26 +485,15 @@ impl Registry {
     /// registered, `EEXIST` if the two belong together already or another FLB has the same
     /// compatible string, `ENOSPC` if there are as many FLBs as their page has room for, `ENOMEM`.
     /// May sleep; takes the registry to write.
-    pub(crate) fn register_flb(
-        &self,
-        handler: NonNull<bindings::liveupdate_file_handler>,
-        flb: EntryRef<Flb>,
-    ) -> Result {
-        let ops = flb.ops();
-
-        if ops.preserve.is_none()
-            || ops.unpreserve.is_none()
-            || ops.retrieve.is_none()
-            || ops.finish.is_none()
-            || flb.compatible().is_empty()
-        {
+    pub(crate) fn register_flb(&self, handler: *const FileHandler, flb: EntryRef<Flb>) -> Result {
+        if !flb.is_complete() {
             return Err(EINVAL);
         }
 
         let mut registrations = self.registrations.write();
         let (dependencies, flbs) = registrations
             .as_mut()
-            .dependencies_mut(handler.as_ptr().cast())
+            .dependencies_mut(handler)
             .ok_or(EINVAL)?;
 
         if dependencies.iter().any(|it| it.is_on(&flb)) {
@@ -662,7 +511,7 @@ impl Registry {
             }
             flbs.push_back(flb.clone())?;
         }
-        flb.private().handlers.add(1, Relaxed);
+        flb.state().handlers.add(1, Relaxed);
 
         Ok(dependencies.push_back(dependency)?)
     }
@@ -670,15 +519,11 @@ impl Registry {
     /// Makes the files of a handler that are preserved from now on depend on an FLB no longer.
     ///
     /// Returns `ENOENT` if they did not. May sleep; takes the registry to write.
-    pub(crate) fn unregister_flb(
-        &self,
-        handler: NonNull<bindings::liveupdate_file_handler>,
-        flb: &Flb,
-    ) -> Result {
+    pub(crate) fn unregister_flb(&self, handler: *const FileHandler, flb: &Flb) -> Result {
         let mut registrations = self.registrations.write();
         let (dependencies, flbs) = registrations
             .as_mut()
-            .dependencies_mut(handler.as_ptr().cast())
+            .dependencies_mut(handler)
             .ok_or(ENOENT)?;
         let dependency = ptr::from_ref(dependencies.iter().find(|it| it.is_on(flb)).ok_or(ENOENT)?);
 

@@ -30,42 +30,79 @@
 //!
 //! C source: `kernel/liveupdate/luo_session.c`.
 
-use crate::abi::block::C_MAX_BLOCKS;
-use crate::abi::format;
-use crate::abi::format::Format;
-use crate::abi::name::Name;
-use crate::abi::record as wire;
-use crate::abi::uapi;
-use crate::abi::uapi::Request as _;
-use crate::abi::until_nul;
-use crate::block::BlockSet;
-use crate::c_api::Argument;
-use crate::c_api::SessionFile;
-use crate::handover;
-use crate::handover::HandOver;
-use crate::handover::SessionRecord;
-use crate::kho::Preserved;
-use crate::kho::Published;
-use crate::luo_file::IncomingFiles;
-use crate::luo_file::OutgoingFiles;
-use crate::luo_file::Registry;
-use crate::sync::new_rwsem;
-use crate::sync::RwSemaphore;
-use crate::table::Keyed;
-use crate::table::Table;
-use kernel::fs::file::flags::O_CLOEXEC;
-use kernel::fs::file::FileDescriptorReservation;
-use kernel::ioctl::_IOC_NR;
-use kernel::new_mutex;
-use kernel::prelude::*;
-use kernel::str::BStr;
-use kernel::sync::atomic::Acquire;
-use kernel::sync::atomic::Atomic;
-use kernel::sync::atomic::Release;
-use kernel::sync::Arc;
-use kernel::sync::Mutex;
-use kernel::types::ScopeGuard;
-use kernel::uaccess::UserPtr;
+use crate::{
+    abi::{
+        block::C_MAX_BLOCKS,
+        format::{
+            self,
+            Format, //
+        },
+        name::Name,
+        put,
+        record as wire,
+        uapi::{
+            self,
+            Request as _, //
+        },
+        until_nul, //
+    },
+    block::BlockSet,
+    handover::{
+        self,
+        HandOver,
+        SessionRecord, //
+    },
+    luo_file::{
+        IncomingFiles,
+        OutgoingFiles,
+        Registry, //
+    },
+    table::{
+        Keyed,
+        Table, //
+    }, //
+};
+use kernel::{
+    fs::{
+        anon_inode::{
+            AnonFile,
+            Ioctl,
+            Operations, //
+        },
+        file::{
+            flags::{
+                O_CLOEXEC,
+                O_RDWR, //
+            },
+            FileDescriptorReservation, //
+        }, //
+    },
+    ioctl::_IOC_NR,
+    kho::{
+        Preserved,
+        Published, //
+    },
+    module_ref::BuiltIn,
+    new_mutex,
+    prelude::*,
+    str::BStr,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
+        rw_semaphore::{
+            new_rw_semaphore,
+            RwSemaphore, //
+        },
+        Arc,
+        ArcBorrow,
+        Mutex, //
+    },
+    types::ScopeGuard,
+    uaccess::extensible::Argument, //
+};
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/session.rs"]
@@ -84,7 +121,7 @@ pub(crate) trait Direction: Sized + 'static {
     type State: Send + Sync;
 
     /// Answers an ioctl that exists in one direction only.
-    fn ioctl(session: &Session<Self>, cmd: u32, arg: &Argument) -> Result;
+    fn ioctl(session: &Session<Self>, ioctl: &Ioctl, arg: &Argument) -> Result;
 
     /// The last file descriptor of the session was closed.
     fn close(session: &Arc<Session<Self>>);
@@ -124,27 +161,37 @@ impl<D: Direction> Session<D> {
         )
     }
 
-    /// What the session is called.
-    pub(crate) fn name(&self) -> &Name {
-        &self.name
-    }
-
     /// Answers an ioctl of a session's file descriptor.
     ///
     /// Returns `EINVAL` if the number is not one of a session's, `EFAULT` if the argument cannot be
     /// read, `ENOTTY` if the command is not the one of that number, `EINVAL` if it is for sessions
     /// of the other direction, and else what the command returns.
-    pub(crate) fn ioctl(&self, cmd: u32, arg: UserPtr) -> Result {
-        if !uapi::SESSION_NUMBERS.contains(&_IOC_NR(cmd)) {
+    pub(crate) fn ioctl(&self, ioctl: &Ioctl) -> Result {
+        if !uapi::SESSION_NUMBERS.contains(&_IOC_NR(ioctl.cmd())) {
             return Err(EINVAL);
         }
 
-        let arg = Argument::new(arg)?;
+        let arg = Argument::new(ioctl.arg())?;
 
-        match cmd {
+        match ioctl.cmd() {
             uapi::GetName::CMD => self.get_name(&arg),
-            _ => D::ioctl(self, cmd, &arg),
+            _ => D::ioctl(self, ioctl, &arg),
         }
+    }
+
+    /// Makes a file of it, which `/proc` shows under its name.
+    ///
+    /// Returns `ENOMEM` or `ENFILE`. May sleep.
+    fn new_file(session: &Arc<Self>) -> Result<AnonFile<Self>> {
+        const PREFIX: &[u8] = b"[luo_session] ";
+
+        let mut buffer = [0; PREFIX.len() + uapi::NAME_LENGTH];
+        let (prefix, rest) = buffer.split_at_mut(PREFIX.len());
+        put(prefix, PREFIX);
+        put(rest, session.name.as_bytes());
+        let name = CStr::from_bytes_until_nul(&buffer).map_err(|_| EINVAL)?;
+
+        AnonFile::new(name, O_RDWR, session.clone())
     }
 
     fn get_name(&self, arg: &Argument) -> Result {
@@ -156,6 +203,20 @@ impl<D: Direction> Session<D> {
         request.name = self.name.to_field();
 
         arg.respond(&request)
+    }
+}
+
+#[vtable]
+impl<D: Direction> Operations for Session<D> {
+    type Ptr = Arc<Self>;
+    type OwnerModule = BuiltIn;
+
+    fn ioctl(session: ArcBorrow<'_, Self>, ioctl: &Ioctl) -> Result<i32> {
+        Session::ioctl(&session, ioctl).map(|()| 0)
+    }
+
+    fn release(session: Arc<Self>) {
+        D::close(&session);
     }
 }
 
@@ -172,9 +233,9 @@ impl Direction for Outgoing {
     type State = ();
 
     #[inline]
-    fn ioctl(session: &Session<Self>, cmd: u32, arg: &Argument) -> Result {
-        match cmd {
-            uapi::PreserveFd::CMD => session.preserve(arg),
+    fn ioctl(session: &Session<Self>, ioctl: &Ioctl, arg: &Argument) -> Result {
+        match ioctl.cmd() {
+            uapi::PreserveFd::CMD => session.preserve(ioctl, arg),
             uapi::RetrieveFd::CMD | uapi::Finish::CMD => Err(EINVAL),
             _ => Err(ENOIOCTLCMD),
         }
@@ -190,13 +251,15 @@ impl Direction for Outgoing {
 }
 
 impl Session<Outgoing> {
-    fn preserve(&self, arg: &Argument) -> Result {
+    fn preserve(&self, ioctl: &Ioctl, arg: &Argument) -> Result {
         let request: uapi::PreserveFd = arg.read()?;
         let gate = self.sessions.gate.read();
 
         self.files
             .lock()
-            .preserve(&self.sessions.registry, request.token, request.fd)?;
+            .preserve(&self.sessions.registry, request.token, || {
+                ioctl.fget(request.fd)
+            })?;
         drop(gate);
 
         arg.respond(&request).inspect_err(|_| {
@@ -214,8 +277,8 @@ impl Direction for Incoming {
     type State = Atomic<bool>;
 
     #[inline]
-    fn ioctl(session: &Session<Self>, cmd: u32, arg: &Argument) -> Result {
-        match cmd {
+    fn ioctl(session: &Session<Self>, ioctl: &Ioctl, arg: &Argument) -> Result {
+        match ioctl.cmd() {
             uapi::RetrieveFd::CMD => session.retrieve(arg),
             uapi::Finish::CMD => session.finish(arg),
             uapi::PreserveFd::CMD => Err(EINVAL),
@@ -330,9 +393,7 @@ impl OutgoingTable {
             .inspect_err(|_| self.blocks.shrink(count))
     }
 
-    /// Makes room for one more session. The arrays are kept when there are fewer again. Tests see
-    /// who allocated what, and know them by the name of this function.
-    #[inline(never)]
+    /// Makes room for one more session. The arrays are kept when there are fewer again.
     fn make_room(&mut self) -> Result {
         self.sessions.reserve(1)?;
         self.blocks.reserve(self.sessions.len() + 1)
@@ -496,7 +557,7 @@ impl Sessions {
     /// Starts without sessions but those in `handed_over`. Its own will be handed over in `format`.
     pub(crate) fn new(format: &'static dyn Format, handed_over: HandOver) -> impl PinInit<Self> {
         pin_init!(Self {
-            gate <- new_rwsem!((), c"luo_gate"),
+            gate <- new_rw_semaphore!((), "luo_gate"),
             outgoing <- new_mutex!(OutgoingTable::new(format), "luo_outgoing"),
             incoming <- new_mutex!(
                 IncomingTable {
@@ -565,7 +626,7 @@ impl Sessions {
             self.outgoing.lock().remove(&session);
         });
 
-        SessionFile::new(session.clone())?.install(fd);
+        Session::new_file(&session)?.install(fd);
         session.dismiss();
 
         Ok(())
@@ -596,7 +657,7 @@ impl Sessions {
         let session = ScopeGuard::new_with_data(session, |session| {
             session.state.store(false, Release);
         });
-        let file = SessionFile::new(session.clone())?;
+        let file = Session::new_file(&session)?;
         drop(gate);
 
         request.fd = fd.reserved_fd() as i32;

@@ -13,12 +13,17 @@
 //! which is another one in each boot.
 
 use crate::abi::name::Name;
-use crate::siphash::HashKey;
 use core::iter;
-use kernel::alloc::flags::__GFP_NOWARN;
-use kernel::alloc::AllocError;
-use kernel::alloc::Flags;
-use kernel::prelude::*;
+use kernel::{
+    alloc::{
+        flags::__GFP_NOWARN,
+        AllocError,
+        Flags, //
+    },
+    prelude::*,
+    siphash::HashKey,
+    sync::SetOnce, //
+};
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "tests/kunit/table.rs"]
@@ -30,6 +35,18 @@ const FEW: usize = 8;
 /// How many entries there are is up to others: no reason for a warning if there is no memory.
 fn flags() -> Flags {
     GFP_KERNEL | __GFP_NOWARN
+}
+
+/// The key that hashes depend on in this boot. It is made when it is first asked for: that is at early
+/// init, when nobody else can ask.
+pub(crate) fn hash_key() -> &'static HashKey {
+    static KEY: SetOnce<HashKey> = SetOnce::new();
+    static NONE: HashKey = HashKey::fixed([0; 2]);
+
+    if KEY.as_ref().is_none() {
+        KEY.populate(HashKey::random());
+    }
+    KEY.as_ref().unwrap_or(&NONE)
 }
 
 /// What an entry is found by.
@@ -170,7 +187,7 @@ impl<T: Keyed> Table<T> {
             index: Index {
                 slots: KVVec::new(),
             },
-            hash_key: HashKey::of_this_boot(),
+            hash_key: hash_key(),
         }
     }
 

@@ -8,8 +8,10 @@
 //! C header: `include/linux/kho/abi/block.h`.
 
 use kernel::prelude::*;
-use zerocopy_derive::Immutable;
-use zerocopy_derive::KnownLayout;
+use zerocopy_derive::{
+    Immutable,
+    KnownLayout, //
+};
 
 /// The number of blocks of one chain that the C LUO is willing to read.
 pub(crate) const C_MAX_BLOCKS: usize = 10_000;

@@ -6,9 +6,11 @@
 //! the next kernel begins to read, and how large blocks of records are. A kernel writes one format,
 //! and reads the one that is there.
 
-use super::luo_fdt::LuoFdt;
-use super::luo_v5::LuoV5;
-use super::Damage;
+use super::{
+    luo_fdt::LuoFdt,
+    luo_v5::LuoV5,
+    Damage, //
+};
 use kernel::prelude::*;
 
 /// The name of the KHO entry that holds the root blob, which fits into a page.

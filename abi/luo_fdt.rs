@@ -19,17 +19,25 @@
 //!
 //! Numbers are in the byte order of the machine, not in that of device trees.
 
-use super::format::Field;
-use super::format::Format;
-use super::format::Root;
-use super::Damage;
-use super::Found;
-use crate::libfdt::Event;
-use crate::libfdt::Reader;
-use crate::libfdt::Writer;
-use kernel::bindings;
-use kernel::page::PAGE_SIZE;
-use kernel::prelude::*;
+use super::{
+    format::{
+        Field,
+        Format,
+        Root, //
+    },
+    Damage,
+    Found, //
+};
+use kernel::{
+    fdt::{
+        self,
+        Event,
+        Reader,
+        Writer, //
+    },
+    page::PAGE_SIZE,
+    prelude::*, //
+};
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "../tests/kunit/luo_fdt.rs"]
@@ -154,7 +162,7 @@ impl Format for LuoFdt {
     }
 
     fn is_format_of(&self, blob: &[u8]) -> bool {
-        blob.starts_with(&bindings::FDT_MAGIC.to_be_bytes())
+        blob.starts_with(&fdt::MAGIC.to_be_bytes())
     }
 
     fn read(&self, blob: &[u8]) -> Result<Root, Damage> {
@@ -169,7 +177,7 @@ impl Format for LuoFdt {
         let mut current: Option<&mut Content<'_>> = None;
         let mut reader = Reader::new(blob).ok_or_else(|| malformed("header"))?;
 
-        while let Some(event) = reader.next().map_err(|_| malformed("structure"))? {
+        while let Some(event) = reader.next_event().map_err(|_| malformed("structure"))? {
             match (event, &mut current) {
                 (Event::Begin(name), _) => {
                     current = contents.iter_mut().find(|it| {

@@ -5,16 +5,24 @@
 //!
 //! C header: `include/linux/kho/abi/luo.h`.
 
-use super::format;
-use super::format::Field;
-use super::format::Format;
-use super::Damage;
-use super::Found;
-use kernel::page::PAGE_SIZE;
-use kernel::prelude::*;
-use kernel::static_assert;
-use zerocopy_derive::Immutable;
-use zerocopy_derive::KnownLayout;
+use super::{
+    format::{
+        self,
+        Field,
+        Format, //
+    },
+    Damage,
+    Found, //
+};
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*,
+    static_assert, //
+};
+use zerocopy_derive::{
+    Immutable,
+    KnownLayout, //
+};
 
 /// The version string of this format, padded as it stands in the root record.
 pub(crate) const COMPATIBLE: [u8; 8] = *b"luo-v5\0\0";

@@ -13,9 +13,11 @@ pub(crate) mod name;
 pub(crate) mod record;
 pub(crate) mod uapi;
 
-use kernel::fmt;
-use kernel::prelude::fmt;
-use kernel::str::BStr;
+use kernel::{
+    fmt,
+    prelude::fmt,
+    str::BStr, //
+};
 
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
 #[path = "../tests/kunit/abi.rs"]

@@ -2,9 +2,11 @@
 
 //! The name of a session, which userspace and both kernels write into fields of the same form.
 
-use super::put;
-use super::uapi::NAME_LENGTH;
-use super::until_nul;
+use super::{
+    put,
+    uapi::NAME_LENGTH,
+    until_nul, //
+};
 use kernel::prelude::*;
 use zerocopy_derive::Immutable;
 

@@ -6,11 +6,15 @@
 //! C header: `include/linux/kho/abi/luo.h`. All integers are in the byte order of the machine;
 //! all addresses are physical.
 
-use kernel::page::PAGE_SIZE;
-use kernel::prelude::*;
-use kernel::static_assert;
-use zerocopy_derive::Immutable;
-use zerocopy_derive::KnownLayout;
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*,
+    static_assert, //
+};
+use zerocopy_derive::{
+    Immutable,
+    KnownLayout, //
+};
 
 /// `struct luo_file_set_ser`: where the files of a session are.
 #[repr(C)]

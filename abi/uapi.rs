@@ -5,11 +5,16 @@
 //! C header: `include/uapi/linux/liveupdate.h`. Every argument is an extensible struct: its first
 //! field says how large the caller believes it to be.
 
-use kernel::ioctl::_IO;
-use kernel::prelude::*;
-use kernel::static_assert;
-use zerocopy_derive::Immutable;
-use zerocopy_derive::KnownLayout;
+use kernel::{
+    ioctl::_IO,
+    prelude::*,
+    static_assert,
+    uaccess::extensible::Extensible, //
+};
+use zerocopy_derive::{
+    Immutable,
+    KnownLayout, //
+};
 
 /// The room for a session name, its NUL included: `LIVEUPDATE_SESSION_NAME_LENGTH`.
 pub(crate) const NAME_LENGTH: usize = 64;
@@ -17,13 +22,9 @@ pub(crate) const NAME_LENGTH: usize = 64;
 const TYPE: u32 = 0xba;
 
 /// The argument of one ioctl.
-pub(crate) trait Request: FromBytes + IntoBytes + zerocopy::Immutable {
+pub(crate) trait Request: Extensible {
     /// The command number.
     const CMD: u32;
-
-    /// The smallest size, in bytes, that a caller may claim: up to the last field that the first
-    /// version of this ioctl had.
-    const MIN_SIZE: usize;
 }
 
 /// The numbers (`_IOC_NR`) of the device's ioctls.
@@ -49,6 +50,9 @@ macro_rules! requests {
 
         impl Request for $name {
             const CMD: u32 = _IO(TYPE, $nr);
+        }
+
+        impl Extensible for $name {
             const MIN_SIZE: usize = $size;
         }
     )*};

@@ -27,6 +27,10 @@ found=$(sed -n -e 's/^VERSION = //p' -e 's/^PATCHLEVEL = /./p' "$tree/Makefile" 
 [ ! -e "$tree/kernel/liveupdate/rust" ] ||
 	die "has a kernel/liveupdate/rust already: take it out first (make uninstall)"
 
+(cd "$repo" && find rust -type f) | while read -r file; do
+	[ ! -e "$tree/$file" ] || die "has a $file already"
+done
+
 if [ ! -f "$tree/kernel/liveupdate/luo_core.c" ] ||
 	! grep -qs '"luo-v5"' "$tree/include/linux/kho/abi/luo.h"; then
 	die "has no LUO in C that speaks luo-v5"

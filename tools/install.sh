@@ -43,6 +43,7 @@ case $action in
 install)
 	tools/check-tree.sh "$tree" "$version"
 	cp -r "$scratch/rust" "$target"
+	find rust -type f -exec cp --parents -t "$tree" {} +
 	for patch in integration/*.patch; do
 		apply "$tree" "$repo/$patch"
 	done
@@ -54,6 +55,10 @@ uninstall)
 		-x '*.rmeta' -x doctests \
 		. "$target") ||
 		die "$target is not what this version installs: $(echo "$changed" | head -n 1)"
+	find rust -type f | while read -r file; do
+		cmp -s "$file" "$tree/$file" ||
+			die "$tree/$file is not what this version installs"
+	done
 	tools/patched-files.sh | (cd "$tree" && xargs cp --parents -t "$scratch/tree")
 	patches=$(printf '%s\n' integration/*.patch | sort -r)
 	for patch in $patches; do
@@ -64,5 +69,9 @@ uninstall)
 		apply "$tree" "$repo/$patch" -R
 	done
 	rm -r "$target"
+	find rust -type f | while read -r file; do
+		rm "$tree/$file"
+		rmdir -p --ignore-fail-on-non-empty "$tree/${file%/*}"
+	done
 	;;
 esac

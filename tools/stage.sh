@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Makes the tree that is built: hard links to a pristine source, the patches of
-# integration/, and a link to this directory, so that a change here is a change
-# there. The source is never written to: what is patched is copied first. An
-# older Linux, which keeps the LUO in C, has patches of its own below integration/.
+# integration/, and links to this directory and to each file in its rust/, so that
+# a change here is a change there. The source is never written to: what is patched
+# is copied first. An older Linux, which keeps the LUO in C, has patches of its own
+# below integration/.
 #
 # usage: stage.sh SOURCE VERSION TREE
 
@@ -17,7 +18,11 @@ tree=$3
 stamp=$tree/.staged
 patched=$tree/.patched
 patches=$repo/integration
-[ ! -d "$patches/$version" ] || patches=$patches/$version
+linked=$(cd "$repo" && find rust -type f | sort)
+if [ -d "$patches/$version" ]; then
+	patches=$patches/$version
+	linked=
+fi
 
 for left in .config include/config arch/x86/include/generated; do
 	if [ -e "$source/$left" ]; then
@@ -27,8 +32,10 @@ for left in .config include/config arch/x86/include/generated; do
 done
 "$repo/tools/check-tree.sh" "$source" "$version" "$patches"
 
-state="$source $(cd "$source" &&
-	"$repo/tools/patched-files.sh" "$patches" | xargs cat "$patches"/*.patch | sha256sum)"
+state="$source $(cd "$source" && {
+	"$repo/tools/patched-files.sh" "$patches" | xargs cat "$patches"/*.patch
+	echo "$linked"
+} | sha256sum)"
 if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$state" ]; then
 	changed=$(find "$source" -path "$source/.git" -prune -o -newer "$stamp" -print -quit)
 	[ -n "$changed" ] || exit 0
@@ -36,9 +43,10 @@ fi
 
 mkdir -p "$tree"
 touch "$patched"
-rsync -a --delete --link-dest="$source" --exclude=/.git --exclude=/.staged \
-	--exclude=/.patched --exclude=/kernel/liveupdate/rust --exclude-from="$patched" \
-	"$source/" "$tree/"
+echo "$linked" | sed 's|^.|/&|' |
+	rsync -a --delete --link-dest="$source" --exclude=/.git --exclude=/.staged \
+		--exclude=/.patched --exclude=/kernel/liveupdate/rust --exclude-from="$patched" \
+		--exclude-from=- "$source/" "$tree/"
 
 if [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$state" ]; then
 	rm -f "$stamp"
@@ -52,5 +60,9 @@ if [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$state" ]; then
 	done
 	mv "$patched.new" "$patched"
 	ln -sfn "$repo" "$tree/kernel/liveupdate/rust"
+	for file in $linked; do
+		mkdir -p "$tree/${file%/*}"
+		ln -sfn "$repo/$file" "$tree/$file"
+	done
 fi
 echo "$state" >"$stamp"

@@ -6,11 +6,13 @@
 use super::*;
 use crate::abi::block::Header;
 use core::mem::offset_of;
-use kernel::bindings;
-use kernel::ioctl::_IOC_NR;
-use kernel::page::PAGE_SIZE;
-use kernel::prelude::*;
-use kernel::str::CString;
+use kernel::{
+    bindings,
+    ioctl::_IOC_NR,
+    page::PAGE_SIZE,
+    prelude::*,
+    str::CString, //
+};
 use uapi::Request;
 
 /// Asserts that a struct, the one of C, and the numbers written down are the same. No struct has

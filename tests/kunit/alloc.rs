@@ -4,16 +4,26 @@
 //! behind, and can be repeated.
 
 use super::*;
-use crate::abi::luo_v5::LuoV5;
-use crate::block::tests::FILES_PER_BLOCK;
-use crate::block::tests::SESSIONS_PER_BLOCK;
-use crate::block::ReadError;
-use crate::fault::at_each_allocation;
-use crate::handover::tests::contents_of;
-use crate::handover::tests::flbs_at;
-use crate::kho::tests::Preservations;
-use crate::mock::check;
-use crate::mock::World;
+use crate::{
+    abi::luo_v5::LuoV5,
+    block::{
+        tests::{
+            FILES_PER_BLOCK,
+            SESSIONS_PER_BLOCK, //
+        },
+        ReadError, //
+    },
+    fault::at_each_allocation,
+    handover::tests::{
+        contents_of,
+        flbs_at, //
+    },
+    kho_tests::Preservations,
+    mock::{
+        check,
+        World, //
+    }, //
+};
 use kernel::page::PAGE_SIZE;
 
 /// A session's name.
@@ -43,7 +53,7 @@ fn preserve(count: u64, flbs: &str) -> Result {
             let fd = world.file(count)?;
             Ok((world, files, fd))
         },
-        |(world, files, fd)| files.preserve(world.registry(), count, *fd),
+        |(world, files, fd)| files.preserve_fd(world.registry(), count, *fd),
         |(world, mut files, fd), result| {
             let registry = world.registry();
             let before = count as isize;
@@ -61,7 +71,7 @@ fn preserve(count: u64, flbs: &str) -> Result {
                 drop(incoming);
                 files.unfreeze();
 
-                files.preserve(registry, count, fd)?;
+                files.preserve_fd(registry, count, fd)?;
             }
             check(world.count_preserved() == after)?;
 

@@ -4,12 +4,16 @@
 //! damaged, in memory that only these tests, or KHO as well, believe to have been handed over.
 
 use super::*;
-use crate::abi::record as wire;
-use crate::kho::tests::free_pages;
-use crate::kho::tests::handed_over;
-use crate::kho::tests::preserved_order;
-use crate::kho::tests::HandedOverPages;
-use crate::kho::tests::Preservations;
+use crate::{
+    abi::record as wire,
+    kho_tests::{
+        free_pages,
+        handed_over,
+        preserved_order,
+        HandedOverPages,
+        Preservations, //
+    }, //
+};
 use kernel::page::PAGE_SIZE;
 
 /// The entries of a block of one page, as written down here.

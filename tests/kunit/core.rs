@@ -4,20 +4,34 @@
 //! which root record is believed, and what is there for the next kernel.
 
 use super::*;
-use crate::c_api::Argument;
-use crate::kho::tests::published;
-use crate::kho::tests::Preservations;
-use crate::kho::Extent;
-use crate::kho::Memory;
-use crate::luo_session::tests::incoming_session;
-use crate::luo_session::tests::logged;
-use crate::luo_session::tests::outgoing_session;
-use abi::luo_v5;
-use abi::record;
-use abi::uapi::Request;
-use kernel::page::PAGE_SIZE;
-use kernel::str::CString;
-use kernel::uaccess::UserSlice;
+use crate::{
+    kho_tests::{
+        published,
+        Preservations, //
+    },
+    luo_session::tests::{
+        incoming_session,
+        logged,
+        outgoing_session, //
+    }, //
+};
+use abi::{
+    luo_v5,
+    record,
+    uapi::Request, //
+};
+use kernel::{
+    kho::{
+        Extent,
+        Memory, //
+    },
+    page::PAGE_SIZE,
+    str::CString,
+    uaccess::{
+        extensible::Argument,
+        UserSlice, //
+    }, //
+};
 
 // See tests/kunit/glue.h.
 unsafe extern "C" {
@@ -107,7 +121,12 @@ impl Dispatcher {
         let session = outgoing_session()?;
 
         Ok(Self {
-            ioctl: KBox::new(move |cmd, arg| session.ioctl(cmd, arg), GFP_KERNEL)?,
+            ioctl: KBox::new(
+                move |cmd, arg: UserPtr| {
+                    session.ioctl(&mock::ioctl(cmd, arg.as_const_ptr().addr()))
+                },
+                GFP_KERNEL,
+            )?,
             taken: &[0xba40, 0xba43],
             wrong_direction: &[0xba41, 0xba42],
             argument: page.at(0),
@@ -118,7 +137,12 @@ impl Dispatcher {
         let session = incoming_session()?;
 
         Ok(Self {
-            ioctl: KBox::new(move |cmd, arg| session.ioctl(cmd, arg), GFP_KERNEL)?,
+            ioctl: KBox::new(
+                move |cmd, arg: UserPtr| {
+                    session.ioctl(&mock::ioctl(cmd, arg.as_const_ptr().addr()))
+                },
+                GFP_KERNEL,
+            )?,
             taken: &[0xba41, 0xba42, 0xba43],
             wrong_direction: &[0xba40],
             argument: page.at(0),
@@ -450,7 +474,7 @@ mod suite {
     #[test]
     fn nothing_works_when_live_update_is_off() {
         set_enabled(false);
-        let off = (sessions().err(), reboot());
+        let off = (sessions().err(), reboot(true));
         set_enabled(true);
 
         // A reboot goes on without live update.

@@ -3,8 +3,10 @@
 //! Runs an operation out of memory at each of its allocations, by the kernel's fault injection.
 
 use crate::mock::check;
-use kernel::error::to_result;
-use kernel::prelude::*;
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
 
 extern "C" {
     fn luo_kunit_fault_init() -> c_int;

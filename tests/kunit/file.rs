@@ -4,11 +4,18 @@
 //! order, and what is undone when one of them refuses.
 
 use super::*;
-use crate::block::tests::FILES_PER_BLOCK;
-use crate::block::ReadError;
-use crate::kho::tests::preserved_order;
-use crate::mock::number_of;
-use crate::mock::World;
+use crate::{
+    block::{
+        tests::FILES_PER_BLOCK,
+        ReadError, //
+    },
+    kho_tests::preserved_order,
+    mock::{
+        number_of,
+        World, //
+    }, //
+};
+use kernel::bindings;
 
 /// The errno with which reading failed.
 fn errno<T>(result: Result<T, ReadError>) -> Option<Error> {
@@ -61,7 +68,7 @@ impl IncomingFiles {
         let mut files = KVec::with_capacity(self.files.len(), GFP_KERNEL)?;
 
         for (token, file) in self.files.iter() {
-            files.push((*token, file.data), GFP_KERNEL)?;
+            files.push((*token, file.file.data()), GFP_KERNEL)?;
         }
         Ok(files)
     }
@@ -114,12 +121,12 @@ mod suite {
         world.forget();
 
         world.going(true);
-        assert_eq!(files.preserve(world.registry(), 2, fd), Err(ENOENT));
+        assert_eq!(files.preserve_fd(world.registry(), 2, fd), Err(ENOENT));
         assert_eq!(errno(world.read(&set)), Some(ENOENT));
         world.expect("a.can_preserve(2)")?;
 
         world.going(false);
-        files.preserve(world.registry(), 2, fd)?;
+        files.preserve_fd(world.registry(), 2, fd)?;
         drop(files);
         world.settled()
     }
@@ -315,9 +322,9 @@ mod suite {
         let mut outgoing = OutgoingFiles::default();
 
         files.retrieve(world.registry(), 1)?;
-        assert_eq!(outgoing.preserve(world.registry(), 1, fd), Err(EBUSY));
+        assert_eq!(outgoing.preserve_fd(world.registry(), 1, fd), Err(EBUSY));
         files.finish(world.registry())?;
-        outgoing.preserve(world.registry(), 1, fd)?;
+        outgoing.preserve_fd(world.registry(), 1, fd)?;
         drop(outgoing);
         world.settled()
     }
@@ -333,9 +340,9 @@ mod suite {
         // That did not free the id.
         let fd = world.file(1)?;
         let mut others = OutgoingFiles::default();
-        assert_eq!(others.preserve(world.registry(), 1, fd), Err(EBUSY));
+        assert_eq!(others.preserve_fd(world.registry(), 1, fd), Err(EBUSY));
         drop(outgoing);
-        others.preserve(world.registry(), 1, fd)
+        others.preserve_fd(world.registry(), 1, fd)
     }
 
     #[test]
@@ -353,7 +360,7 @@ mod suite {
         world.expect("a.can_preserve(10) b.can_preserve(10) b.preserve(10,0,0)")?;
 
         let fd = world.file(20)?;
-        assert_eq!(files.preserve(world.registry(), 20, fd), Err(ENOENT));
+        assert_eq!(files.preserve_fd(world.registry(), 20, fd), Err(ENOENT));
         world.expect("a.can_preserve(20) b.can_preserve(20)")?;
 
         drop(others);
@@ -404,13 +411,13 @@ mod suite {
         let fd = world.file(101)?;
         world.forget();
 
-        assert_eq!(files.preserve(world.registry(), 2, fd), Err(EBUSY));
+        assert_eq!(files.preserve_fd(world.registry(), 2, fd), Err(EBUSY));
         let mut others = OutgoingFiles::default();
-        assert_eq!(others.preserve(world.registry(), 1, fd), Err(EBUSY));
+        assert_eq!(others.preserve_fd(world.registry(), 1, fd), Err(EBUSY));
         world.expect("a.can_preserve(101) a.can_preserve(101)")?;
 
         drop(files);
-        others.preserve(world.registry(), 1, fd)?;
+        others.preserve_fd(world.registry(), 1, fd)?;
         drop(others);
         world.settled()
     }
@@ -423,14 +430,14 @@ mod suite {
         world.forget();
 
         // The token is looked at before the descriptor.
-        assert_eq!(files.preserve(world.registry(), 1, -1), Err(EEXIST));
-        assert_eq!(files.preserve(world.registry(), 1, fd), Err(EEXIST));
-        assert_eq!(files.preserve(world.registry(), 2, -1), Err(EBADF));
+        assert_eq!(files.preserve_fd(world.registry(), 1, -1), Err(EEXIST));
+        assert_eq!(files.preserve_fd(world.registry(), 1, fd), Err(EEXIST));
+        assert_eq!(files.preserve_fd(world.registry(), 2, -1), Err(EBADF));
         world.expect("")?;
 
         // It is that of another session as well.
         let mut others = OutgoingFiles::default();
-        others.preserve(world.registry(), 1, fd)?;
+        others.preserve_fd(world.registry(), 1, fd)?;
         drop(others);
         drop(files);
         world.settled()
@@ -463,10 +470,10 @@ mod suite {
 
         // But one file is still one.
         let fd = world.file(3)?;
-        files.preserve(world.registry(), 3, fd)?;
-        assert_eq!(same_id.preserve(world.registry(), 3, fd), Err(EBUSY));
+        files.preserve_fd(world.registry(), 3, fd)?;
+        assert_eq!(same_id.preserve_fd(world.registry(), 3, fd), Err(EBUSY));
         drop(files);
-        same_id.preserve(world.registry(), 3, fd)?;
+        same_id.preserve_fd(world.registry(), 3, fd)?;
         drop(same_id);
         world.settled()
     }
@@ -508,7 +515,7 @@ mod suite {
 
         let fd = world.file(1)?;
         let mut files = OutgoingFiles::default();
-        assert_eq!(files.preserve(world.registry(), 1, fd), Err(ENOENT));
+        assert_eq!(files.preserve_fd(world.registry(), 1, fd), Err(ENOENT));
         Ok(())
     }
 
@@ -539,7 +546,7 @@ mod suite {
 
             world.refuse("a.preserve", refused - 1, EILSEQ);
             for (token, &fd) in (1..).zip(&fds) {
-                let result = files.preserve(world.registry(), token, fd);
+                let result = files.preserve_fd(world.registry(), token, fd);
 
                 assert_eq!(result.is_err(), token == refused as u64);
                 assert_eq!(result.err().unwrap_or(EILSEQ), EILSEQ);
@@ -554,7 +561,7 @@ mod suite {
             world.forget();
 
             // Neither its token nor its id is taken.
-            files.preserve(world.registry(), refused as u64, fds[refused - 1])?;
+            files.preserve_fd(world.registry(), refused as u64, fds[refused - 1])?;
             assert_eq!(files.freeze()?.count, 3);
             drop(files);
             world.settled()?;
@@ -575,7 +582,7 @@ mod suite {
             let fd = world.file(count)?;
 
             world.refuse("a.preserve", 0, EILSEQ);
-            assert_eq!(files.preserve(world.registry(), count, fd), Err(EILSEQ));
+            assert_eq!(files.preserve_fd(world.registry(), count, fd), Err(EILSEQ));
 
             // The C LUO takes an empty block at the end, but here it must not be.
             let set = files.freeze()?;

@@ -4,21 +4,37 @@
 //! which FLBs a handler may have.
 
 use super::*;
-use crate::abi::Damage;
-use crate::block::tests::Pages;
-use crate::block::ReadError;
-use crate::handover::tests::flbs_at as read;
-use crate::handover::HandOver;
-use crate::kho::tests::Preservations;
-use crate::kho::Preserved;
-use crate::luo_file::IncomingFiles;
-use crate::luo_file::OutgoingFiles;
-use crate::luo_session::tests::logged;
-use crate::mock::flb_data;
-use crate::mock::incoming_obj;
-use crate::mock::outgoing_obj;
-use crate::mock::HandlerPtr;
-use crate::mock::World;
+use crate::{
+    abi::{
+        until_nul,
+        Damage, //
+    },
+    block::{
+        tests::Pages,
+        ReadError, //
+    },
+    handover::{
+        tests::flbs_at as read,
+        HandOver, //
+    },
+    kho_tests::Preservations,
+    luo_file::{
+        IncomingFiles,
+        OutgoingFiles, //
+    },
+    luo_session::tests::logged,
+    mock::{
+        flb_data,
+        incoming_obj,
+        outgoing_obj,
+        HandlerPtr,
+        World, //
+    }, //
+};
+use kernel::{
+    bindings,
+    kho::Preserved, //
+};
 
 /// A world with a handler `a` for all files, and the FLBs `names`.
 fn world(names: &str) -> Result<(World, HandlerPtr)> {
@@ -193,10 +209,10 @@ mod suite {
         let mut files = OutgoingFiles::default();
 
         world.going(true);
-        assert_eq!(files.preserve(world.registry(), 1, fd), Err(ENODEV));
+        assert_eq!(files.preserve_fd(world.registry(), 1, fd), Err(ENODEV));
         world.expect("a.can_preserve(1)")?;
         world.going(false);
-        files.preserve(world.registry(), 1, fd)?;
+        files.preserve_fd(world.registry(), 1, fd)?;
         drop(files);
         world.settled()
     }
@@ -263,11 +279,11 @@ mod suite {
             let fd = world.file(1)?;
 
             world.refuse(refused, 0, EILSEQ);
-            assert_eq!(files.preserve(world.registry(), 1, fd), Err(EILSEQ));
+            assert_eq!(files.preserve_fd(world.registry(), 1, fd), Err(EILSEQ));
             world.expect(calls)?;
             world.settled()?;
 
-            files.preserve(world.registry(), 1, fd)?;
+            files.preserve_fd(world.registry(), 1, fd)?;
             world.expect("a.can_preserve(1) x.preserve y.preserve z.preserve a.preserve(1,0,0)")?;
             drop(files);
             world.settled()?;
@@ -282,13 +298,13 @@ mod suite {
         let mut files = OutgoingFiles::default();
 
         world.refuse("z.preserve", 0, EILSEQ);
-        assert_eq!(files.preserve(world.registry(), 1, fd), Err(EILSEQ));
+        assert_eq!(files.preserve_fd(world.registry(), 1, fd), Err(EILSEQ));
         world.expect(
             "a.can_preserve(1) u.preserve v.preserve w.preserve x.preserve y.preserve z.preserve \
              y.unpreserve x.unpreserve w.unpreserve v.unpreserve u.unpreserve",
         )?;
 
-        files.preserve(world.registry(), 1, fd)?;
+        files.preserve_fd(world.registry(), 1, fd)?;
         world.forget();
         drop(files);
         world.expect(
@@ -308,11 +324,11 @@ mod suite {
 
         // x has another file, and stays.
         world.refuse("y.preserve", 0, EILSEQ);
-        assert_eq!(files.preserve(world.registry(), 2, fd), Err(EILSEQ));
+        assert_eq!(files.preserve_fd(world.registry(), 2, fd), Err(EILSEQ));
         world.expect("a.can_preserve(2) y.preserve")?;
 
         // The first file does not depend on y.
-        files.preserve(world.registry(), 2, fd)?;
+        files.preserve_fd(world.registry(), 2, fd)?;
         world.expect("a.can_preserve(2) y.preserve a.preserve(2,0,0)")?;
         drop(files);
         world.expect("a.unpreserve(2,102,0) y.unpreserve a.unpreserve(1,101,0) x.unpreserve")?;
@@ -330,7 +346,7 @@ mod suite {
         let mut others = OutgoingFiles::default();
         world.forget();
 
-        assert_eq!(others.preserve(world.registry(), 1, fd), Err(EBUSY));
+        assert_eq!(others.preserve_fd(world.registry(), 1, fd), Err(EBUSY));
         world.expect("a.can_preserve(101) b.can_preserve(101)")?;
         drop(files);
         world.settled()

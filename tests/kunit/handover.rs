@@ -5,14 +5,20 @@
 //! use them, in `session.rs`, `flb.rs` and `hostile.rs`.
 
 use super::*;
-use crate::abi::format::FORMATS;
-use crate::abi::luo_v5::LuoV5;
-use crate::abi::Damage;
-use crate::block::tests::Pages;
-use crate::kho::tests::handed_over;
-use crate::kho::tests::HandedOverPages;
-use crate::libfdt::Writer;
-use crate::luo_session::tests::logged;
+use crate::{
+    abi::{
+        format::FORMATS,
+        luo_v5::LuoV5,
+        Damage, //
+    },
+    block::tests::Pages,
+    kho_tests::{
+        handed_over,
+        HandedOverPages, //
+    },
+    luo_session::tests::logged, //
+};
+use kernel::fdt::Writer;
 
 impl HandOver {
     /// None.

@@ -9,16 +9,22 @@
 //! business.
 
 use super::*;
-use crate::abi::format::Field;
-use crate::block::tests::Pages;
-use crate::handover::tests::contents_from_root;
-use crate::luo_file::tests::Meaning as Files;
-use crate::luo_session::tests::logged;
-use crate::luo_session::tests::meaning;
-use crate::luo_session::tests::orchestrator;
-use crate::mock::Random;
-use kernel::fmt;
-use kernel::str::CString;
+use crate::{
+    abi::format::Field,
+    block::tests::Pages,
+    handover::tests::contents_from_root,
+    luo_file::tests::Meaning as Files,
+    luo_session::tests::{
+        logged,
+        meaning,
+        orchestrator, //
+    },
+    mock::Random, //
+};
+use kernel::{
+    fmt,
+    str::CString, //
+};
 
 const WORDS: usize = 512;
 

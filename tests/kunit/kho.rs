@@ -1,11 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of [`crate::kho`]: what KHO has noted for the next kernel while memory is preserved and
+//! Tests of [`kernel::kho`]: what KHO has noted for the next kernel while memory is preserved and
 //! after that, and what is seen of the pages of a previous kernel.
 
-use super::*;
 use core::slice;
-use kernel::str::CString;
+use kernel::{
+    bindings,
+    kho::{
+        Extent,
+        HandedOver,
+        Memory,
+        Preserved, //
+    },
+    page::PAGE_SIZE,
+    prelude::*,
+    str::CString, //
+};
 
 // See tests/kunit/glue.h.
 unsafe extern "C" {
@@ -38,12 +48,13 @@ impl Memory for Preservations {
     fn copy(&self, extent: Extent, offset: usize, to: &mut [u8]) -> Option<()> {
         let Extent { phys, size } = extent;
 
-        if preserved_order(phys) != Some(order(size)) {
+        if preserved_order(phys) != Some(extent.order()) {
             return None;
         }
         // SAFETY: These are pages that somebody allocated and preserved.
-        let bytes: &[u8] =
-            unsafe { slice::from_raw_parts(luo_phys_to_virt(phys).cast_const().cast(), size) };
+        let bytes: &[u8] = unsafe {
+            slice::from_raw_parts(bindings::phys_to_virt(phys).cast_const().cast(), size)
+        };
 
         to.copy_from_slice(bytes.get(offset..)?.get(..to.len())?);
         Some(())
@@ -86,7 +97,7 @@ impl HandedOverPages {
         let Extent { phys, size } = self.extent();
 
         // SAFETY: Nobody else knows of the pages, and `self` is borrowed exclusively.
-        unsafe { slice::from_raw_parts_mut(luo_phys_to_virt(phys).cast(), size / 8) }
+        unsafe { slice::from_raw_parts_mut(bindings::phys_to_virt(phys).cast(), size / 8) }
     }
 }
 
@@ -95,14 +106,15 @@ impl Drop for HandedOverPages {
         // SAFETY: Any address may be asked for.
         if unsafe { bindings::kho_is_restorable(self.phys, self.order) } {
             // SAFETY: Nobody refers to the pages any more.
-            unsafe { bindings::kho_restore_free(luo_phys_to_virt(self.phys)) };
+            unsafe { bindings::kho_restore_free(bindings::phys_to_virt(self.phys)) };
         }
     }
 }
 
 /// The real thing, once more. The first one sees nothing in a kernel that no other one started.
 pub(crate) fn handed_over() -> HandedOver {
-    HandedOver(())
+    // SAFETY: Tests release what they made, when nobody looks at it.
+    unsafe { HandedOver::new() }
 }
 
 /// How many pages are free.

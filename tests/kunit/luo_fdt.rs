@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of [`crate::abi::luo_fdt`], and with it of [`crate::libfdt`]: trees that are sound, that
+//! Tests of [`crate::abi::luo_fdt`], and with it of [`kernel::fdt`]: trees that are sound, that
 //! lack something or have it twice, and that are damaged anywhere.
 
 use super::*;
-use crate::abi::block::capacity;
-use crate::abi::format::format_of;
-use crate::abi::luo_v5::LuoV5;
-use crate::abi::record;
+use crate::abi::{
+    block::capacity,
+    format::format_of,
+    luo_v5::LuoV5,
+    record, //
+};
 use core::ops::Range;
-use kernel::fmt;
-use kernel::str::BStr;
-use kernel::str::CString;
+use kernel::{
+    fmt,
+    str::{
+        BStr,
+        CString, //
+    }, //
+};
 
 /// A property of one of [`NODES`].
 #[derive(Clone, Copy)]

@@ -13,41 +13,63 @@
 //!
 //! A word ends in `!` if the callback was given something that no other callback gave out.
 
-use crate::abi::luo_v5::LuoV5;
-use crate::abi::put;
-use crate::abi::record as wire;
-use crate::block::ReadError;
-use crate::handover;
-use crate::handover::Contents;
-use crate::handover::FlbRecord;
-use crate::handover::HandOver;
-use crate::kho::tests::Preservations;
-use crate::list_private::EntryRef;
-use crate::luo_file::IncomingFiles;
-use crate::luo_file::OutgoingFiles;
-use crate::luo_file::Registry;
-use crate::luo_flb::Flb;
-use crate::luo_session::Sessions;
-use core::fmt::Write;
-use core::ops::Range;
-use core::panic::Location;
-use core::ptr;
-use core::ptr::NonNull;
-use kernel::bindings;
-use kernel::error::from_err_ptr;
-use kernel::fmt;
-use kernel::fs::file::FileDescriptorReservation;
-use kernel::fs::File;
-use kernel::new_mutex;
-use kernel::page::PAGE_SIZE;
-use kernel::prelude::*;
-use kernel::str::BStr;
-use kernel::sync::aref::ARef;
-use kernel::sync::Mutex;
-use kernel::types::Opaque;
+use crate::{
+    abi::{
+        luo_v5::LuoV5,
+        put,
+        record as wire, //
+    },
+    block::ReadError,
+    callbacks::{
+        FileHandler,
+        Flb, //
+    },
+    handover::{
+        self,
+        Contents,
+        FlbRecord,
+        HandOver, //
+    },
+    kho_tests::Preservations,
+    list_private::EntryRef,
+    luo_file::{
+        IncomingFiles,
+        OutgoingFiles,
+        Registry, //
+    },
+    luo_session::Sessions, //
+};
+use core::{
+    fmt::Write,
+    ops::Range,
+    panic::Location,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    bindings,
+    error::from_err_ptr,
+    fmt,
+    fs::{
+        anon_inode::Ioctl,
+        file::FileDescriptorReservation,
+        File, //
+    },
+    new_mutex,
+    page::PAGE_SIZE,
+    prelude::*,
+    str::BStr,
+    sync::{
+        aref::ARef,
+        Mutex, //
+    },
+    types::Opaque, //
+};
 
-/// A handler, as [`Registry`] takes it.
-pub(crate) type HandlerPtr = NonNull<bindings::liveupdate_file_handler>;
+/// A handler, as [`Registry`] knows it.
+pub(crate) type HandlerPtr = *const FileHandler;
 
 /// Fails, and says where, unless `ok`.
 #[track_caller]
@@ -79,6 +101,24 @@ impl Default for OutgoingFiles {
     fn default() -> Self {
         Self::new(PAGE_SIZE)
     }
+}
+
+impl OutgoingFiles {
+    /// Preserves the file behind a descriptor of the test.
+    pub(crate) fn preserve_fd(
+        &mut self,
+        registry: &'static Registry,
+        token: u64,
+        fd: i32,
+    ) -> Result {
+        self.preserve(registry, token, || ioctl(0, 0).fget(fd))
+    }
+}
+
+/// An ioctl, as a test makes it.
+pub(crate) fn ioctl(cmd: u32, arg: usize) -> Ioctl {
+    // SAFETY: The test is in no other system call that has a file.
+    unsafe { Ioctl::new(cmd, arg) }
 }
 
 /// A call that is going to fail.
@@ -530,7 +570,7 @@ impl World {
         // SAFETY: It is ours alone.
         unsafe { (*(*it).raw.get()).ops = &raw const (*it).ops };
         self.handlers.push(handler, GFP_KERNEL)?;
-        NonNull::new(it.cast()).ok_or(EINVAL)
+        Ok(it.cast_const().cast())
     }
 
     /// Changes the callbacks of a handler that is not registered.
@@ -540,13 +580,16 @@ impl World {
         edit: impl FnOnce(&mut bindings::liveupdate_file_ops),
     ) {
         // SAFETY: It is one of these handlers, and nobody else uses it.
-        edit(unsafe { &mut (*handler.as_ptr().cast::<Handler>()).ops });
+        edit(unsafe { &mut (*handler.cast_mut().cast::<Handler>()).ops });
     }
 
     /// Registers a handler.
     pub(crate) fn register(&self, handler: HandlerPtr) -> Result {
+        let handler = NonNull::new(handler.cast_mut().cast()).ok_or(EINVAL)?;
+
         // SAFETY: It stays as it is until the world ends.
-        unsafe { self.registry().register(handler) }
+        self.registry()
+            .register(unsafe { FileHandler::new(handler) })
     }
 
     /// Makes a handler, and registers it.
@@ -592,7 +635,12 @@ impl World {
         }
         self.flbs.push(flb, GFP_KERNEL)?;
         // SAFETY: Its private part is zeroed, and it stays until the world ends.
-        Ok(unsafe { Flb::new(self.registry(), NonNull::new(it.cast()).ok_or(EINVAL)?) })
+        Ok(unsafe {
+            Flb::new(
+                &self.registry().flb_once,
+                NonNull::new(it.cast()).ok_or(EINVAL)?,
+            )
+        })
     }
 
     /// Makes an FLB.
@@ -645,7 +693,7 @@ impl World {
         for number in numbers {
             let fd = self.file(number)?;
 
-            files.preserve(self.registry(), number, fd)?;
+            files.preserve_fd(self.registry(), number, fd)?;
         }
         Ok(files)
     }
@@ -731,7 +779,7 @@ impl Drop for World {
     fn drop(&mut self) {
         for handler in &self.handlers {
             if let Some(handler) = NonNull::new(handler.get()) {
-                self.registry().unregister(handler.cast());
+                self.registry().unregister(handler.as_ptr().cast());
             }
         }
         for &fd in &self.fds {

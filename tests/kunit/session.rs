@@ -4,32 +4,56 @@
 //! down for the next kernel, and what becomes of a hand-over that is sound or damaged.
 
 use super::*;
-use crate::abi::format::FORMATS;
-use crate::abi::luo_fdt::LuoFdt;
-use crate::abi::luo_v5::LuoV5;
-use crate::block::tests::Pages;
-use crate::block::tests::SESSIONS_PER_BLOCK;
-use crate::handover::tests::contents_of;
-use crate::kho::tests::handed_over;
-use crate::kho::tests::preserved_order;
-use crate::kho::tests::HandedOverPages;
-use crate::kho::tests::Preservations;
-use crate::kho::Extent;
-use crate::kho::Memory;
-use crate::tests::UserPage;
-use core::mem;
-use core::ops::Range;
-use core::ptr;
-use core::ptr::NonNull;
-use kernel::bindings;
-use kernel::error::from_err_ptr;
-use kernel::error::from_result;
-use kernel::fs::File;
-use kernel::str::CString;
-use kernel::sync::aref::ARef;
-use kernel::sync::atomic::Atomic;
-use kernel::sync::atomic::Relaxed;
-use kernel::types::Opaque;
+use crate::{
+    abi::{
+        format::FORMATS,
+        luo_fdt::LuoFdt,
+        luo_v5::LuoV5, //
+    },
+    block::tests::{
+        Pages,
+        SESSIONS_PER_BLOCK, //
+    },
+    callbacks::FileHandler,
+    handover::tests::contents_of,
+    kho_tests::{
+        handed_over,
+        preserved_order,
+        HandedOverPages,
+        Preservations, //
+    },
+    mock,
+    tests::UserPage, //
+};
+use core::{
+    mem,
+    ops::Range,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    bindings,
+    error::{
+        from_err_ptr,
+        from_result, //
+    },
+    fs::File,
+    kho::{
+        Extent,
+        Memory, //
+    },
+    str::CString,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
+    },
+    types::Opaque, //
+};
 
 // See tests/kunit/glue.h.
 unsafe extern "C" {
@@ -256,7 +280,8 @@ fn orchestrator_of(
     let raw = NonNull::new(handler.raw.get()).ok_or(EINVAL)?;
 
     // SAFETY: The handler is complete, and never freed.
-    unsafe { sessions.registry.register(raw) }?;
+    let registered = unsafe { FileHandler::new(raw) };
+    sessions.registry.register(registered)?;
     Ok((sessions, handler))
 }
 
@@ -315,10 +340,15 @@ fn retrieve(sessions: &'static Sessions, page: &UserPage, text: &[u8]) -> Result
     Ok(Fd(page.answer::<uapi::RetrieveSession>()?.fd))
 }
 
+/// An ioctl with its argument in user memory.
+fn ioctl(cmd: u32, arg: UserPtr) -> Ioctl {
+    mock::ioctl(cmd, arg.as_const_ptr().addr())
+}
+
 fn finish(session: &Session<Incoming>, page: &UserPage, reserved: u32) -> Result {
     let arg = page.argument(&uapi::Finish { size: 8, reserved })?;
 
-    session.ioctl(uapi::Finish::CMD, arg)
+    session.ioctl(&ioctl(uapi::Finish::CMD, arg))
 }
 
 impl OutgoingTable {
@@ -501,7 +531,7 @@ fn preserve(session: &Session<Outgoing>, tokens: Range<u64>) -> Result {
         let fd = Fd::new()?;
         let registry = &session.sessions.registry;
 
-        session.files.lock().preserve(registry, token, fd.0)?;
+        session.files.lock().preserve_fd(registry, token, fd.0)?;
     }
     Ok(())
 }
@@ -653,8 +683,8 @@ mod suite {
                     table.remove(&*due.remove(any).map_err(|_| EINVAL)?);
                 }
 
-                let there = table.sessions.iter().map(|it| it.name());
-                assert!(there.eq(due.iter().map(|it| it.name())));
+                let there = table.sessions.iter().map(|it| &it.name);
+                assert!(there.eq(due.iter().map(|it| &it.name)));
             }
         }
         Ok(())
@@ -670,15 +700,15 @@ mod suite {
         };
 
         let outgoing = outgoing_session()?;
-        outgoing.ioctl(uapi::GetName::CMD, page.argument(&request)?)?;
+        outgoing.ioctl(&ioctl(uapi::GetName::CMD, page.argument(&request)?))?;
         assert!(page.answer::<uapi::GetName>()?.name == field(b"kunit"));
 
         let incoming = incoming_session()?;
-        incoming.ioctl(uapi::GetName::CMD, page.argument(&request)?)?;
+        incoming.ioctl(&ioctl(uapi::GetName::CMD, page.argument(&request)?))?;
         assert!(page.answer::<uapi::GetName>()?.name == field(b"kunit"));
 
         request.reserved = 1;
-        let refused = outgoing.ioctl(uapi::GetName::CMD, page.argument(&request)?);
+        let refused = outgoing.ioctl(&ioctl(uapi::GetName::CMD, page.argument(&request)?));
         assert_eq!(refused, Err(EINVAL));
         Ok(())
     }
@@ -1077,7 +1107,8 @@ mod suite {
 
             mem::forget(handler);
             // SAFETY: The handler is complete, and never freed.
-            unsafe { sessions.registry.register(raw) }?;
+            let handler = unsafe { FileHandler::new(raw) };
+            sessions.registry.register(handler)?;
         }
         sessions.restore()?;
         assert!(retrieve(sessions, &user, b"a").is_ok());

@@ -20,12 +20,7 @@ const TRACES: &str = "/sys/kernel/debug/slab";
 
 /// Parts of the names of functions that keep memory on purpose. The compiler may merge the one
 /// that allocates a sheaf with its callers.
-const KEPT: [&str; 4] = [
-    " do_one_initcall+",
-    "make_room+",
-    "_sheaf",
-    "__pcs_replace_",
-];
+const KEPT: [&str; 3] = [" do_one_initcall+", "_sheaf", "__pcs_replace_"];
 
 /// How many objects there are, by the function of LUO that wanted them, and by call stack.
 type Counts = BTreeMap<String, BTreeMap<String, u64>>;

@@ -33,10 +33,21 @@ impl core::ops::BitOr for Flags {
     }
 }
 
+impl Flags {
+    /// For C code.
+    pub fn as_raw(self) -> u32 {
+        0
+    }
+}
+
 /// How to allocate.
 pub mod flags {
     /// From where sleeping is allowed.
     pub const GFP_KERNEL: super::Flags = super::Flags;
+    /// From anywhere.
+    pub const GFP_NOWAIT: super::Flags = super::Flags;
+    /// Zeroed.
+    pub const __GFP_ZERO: super::Flags = super::Flags;
     /// Without a warning if there is none.
     pub const __GFP_NOWARN: super::Flags = super::Flags;
 }

@@ -3,7 +3,7 @@
 //! What C defines: the structs of `include/linux/liveupdate.h`, and the functions that LUO calls,
 //! which ask the [`machine`].
 
-#![allow(missing_docs, non_camel_case_types)]
+#![allow(missing_docs, non_camel_case_types, non_upper_case_globals)]
 
 use crate::error::code::*;
 use crate::error::Error;
@@ -21,9 +21,6 @@ use std::hash::DefaultHasher;
 
 type c_long = isize;
 type c_ulong = usize;
-
-pub const MISC_DYNAMIC_MINOR: u32 = 255;
-pub const O_RDWR: u32 = 2;
 
 #[repr(C)]
 #[derive(Zeroable)]
@@ -102,8 +99,13 @@ pub struct liveupdate_flb_ops {
 #[derive(Zeroable)]
 pub struct luo_flb_private {
     pub list: list_head,
-    pub room: [u64; 32],
+    pub initialized: bool,
+    pub state: room,
 }
+
+#[repr(C, align(8))]
+#[derive(Zeroable)]
+pub struct room([u8; 256]);
 
 #[repr(C)]
 #[derive(Zeroable)]
@@ -132,18 +134,46 @@ pub struct file {
 #[repr(C)]
 #[derive(Zeroable)]
 pub struct file_operations {
+    pub owner: *mut module,
     pub open: Option<unsafe extern "C" fn(*mut inode, *mut file) -> c_int>,
     pub release: Option<unsafe extern "C" fn(*mut inode, *mut file) -> c_int>,
     pub unlocked_ioctl: Option<unsafe extern "C" fn(*mut file, c_uint, c_ulong) -> c_long>,
 }
 
+// SAFETY: There is one thread.
+unsafe impl Sync for file_operations {}
+
 #[repr(C)]
-#[derive(Zeroable)]
-pub struct miscdevice {
-    pub minor: c_int,
-    pub name: *const c_char,
-    pub fops: *const file_operations,
+pub struct page([u8; 0]);
+
+#[repr(C)]
+pub struct kexec_segment {
+    pub bufsz: usize,
 }
+
+#[repr(C)]
+pub struct kimage_kho {
+    pub scratch: *mut kexec_segment,
+    pub fdt: u64,
+}
+
+#[repr(C)]
+pub struct kimage {
+    pub kho: kimage_kho,
+}
+
+/// An image that hands over what KHO has is always loaded.
+pub static mut kexec_image: *mut kimage = {
+    static mut SEGMENT: kexec_segment = kexec_segment { bufsz: 1 };
+    static mut IMAGE: kimage = kimage {
+        kho: kimage_kho {
+            scratch: &raw mut SEGMENT,
+            fdt: 1,
+        },
+    };
+
+    &raw mut IMAGE
+};
 
 #[repr(C)]
 pub struct hsiphash_key_t {
@@ -273,8 +303,7 @@ c_functions! {
         (*key).hash(&[a, b])
     }
 
-    #[no_mangle]
-    fn luo_hsiphash(data: *const c_void, len: usize, key: *const hsiphash_key_t) -> u32 {
+    fn hsiphash(data: *const c_void, len: usize, key: *const hsiphash_key_t) -> u32 {
         (*key).hash(core::slice::from_raw_parts(data.cast::<u8>(), len))
     }
 
@@ -287,46 +316,41 @@ c_functions! {
         unreachable!("there are no rows of pages")
     }
 
-    #[no_mangle]
-    fn luo_alloc_row(_order: c_uint) -> *mut c_void {
+    fn alloc_pages(_flags: u32, _order: c_uint) -> *mut page {
         core::ptr::null_mut()
     }
 
-    #[no_mangle]
-    fn luo_preserve_page(_page: *mut c_void) -> c_int {
+    fn split_page(_page: *mut page, _order: c_uint) {
         unreachable!("there are no rows of pages")
     }
 
-    #[no_mangle]
-    fn luo_image_for_kho() -> bool {
-        true
+    fn page_address(_page: *const page) -> *mut c_void {
+        unreachable!("there are no rows of pages")
     }
 
-    #[no_mangle]
-    fn luo_virt_to_phys(memory: *const c_void) -> u64 {
+    fn virt_to_page(_memory: *const c_void) -> *mut page {
+        unreachable!("there are no rows of pages")
+    }
+
+    fn kho_preserve_pages(_page: *mut page, _number: usize) -> c_int {
+        unreachable!("there are no rows of pages")
+    }
+
+    fn virt_to_phys(memory: *const c_void) -> u64 {
         memory.addr() as u64
     }
 
-    #[no_mangle]
-    fn luo_phys_to_virt(phys: u64) -> *mut c_void {
+    fn phys_to_virt(phys: u64) -> *mut c_void {
         machine::phys_to_virt(phys)
     }
 
-    #[no_mangle]
-    fn luo_module_get(_module: *mut c_void) -> bool {
+    fn try_module_get(_module: *mut module) -> bool {
         machine::count_modules(1);
         true
     }
 
-    #[no_mangle]
-    fn luo_module_put(_module: *mut c_void) {
+    fn module_put(_module: *mut module) {
         machine::count_modules(-1);
-    }
-
-    #[no_mangle]
-    fn luo_get_user(to: *mut u32, from: *const u32) -> c_int {
-        *to = *from;
-        0
     }
 
     fn check_zeroed_user(from: *const c_void, size: usize) -> c_int {
@@ -334,21 +358,6 @@ c_functions! {
             .iter()
             .all(|&byte| byte == 0)
             .into()
-    }
-
-    fn _copy_from_user(to: *mut c_void, from: *const c_void, size: usize) -> c_ulong {
-        to.copy_from_nonoverlapping(from, size);
-        0
-    }
-
-    fn _copy_to_user(to: *mut c_void, from: *const c_void, size: usize) -> c_ulong {
-        to.copy_from_nonoverlapping(from, size);
-        0
-    }
-
-    fn misc_register(device: *mut miscdevice) -> c_int {
-        machine::set_device(device);
-        0
     }
 
     fn anon_inode_getfile(

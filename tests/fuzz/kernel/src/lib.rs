@@ -1,22 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A stand-in for the kernel crate, so that the LUO runs as a program: what it uses of that crate,
-//! on top of the standard library, in a [`machine`] of which the caller decides what it remembers
+//! our own files of it as they are, on top of the standard library, in a [`machine`] of which the caller decides what it remembers
 //! of the kernel before.
 //!
 //! There is one thread, and nothing sleeps. What the kernel crate promises its users holds here as
 //! well; a lock taken twice is a panic.
 
+// Allow macros to refer to `::kernel` here as well.
+extern crate self as kernel;
+
 pub mod alloc;
 pub mod bindings;
 pub mod error;
+#[path = "../../../../rust/kernel/fdt.rs"]
+pub mod fdt;
 pub mod fs;
+#[path = "../../../../rust/kernel/kho.rs"]
+pub mod kho;
 pub mod machine;
+pub mod miscdevice;
+pub mod module;
+#[path = "../../../../rust/kernel/module_ref.rs"]
+pub mod module_ref;
+#[path = "../../../../rust/kernel/panic.rs"]
+pub mod panic;
 pub mod prelude;
 pub mod rbtree;
+#[path = "../../../../rust/kernel/siphash.rs"]
+pub mod siphash;
 pub mod sync;
 pub mod types;
 pub mod uaccess;
+
+pub use module::ModuleMetadata;
 
 /// Formatting; the kernel crate formats as `core` does, with few exceptions.
 pub mod fmt {
@@ -94,6 +111,17 @@ pub mod str {
             unsafe { Self::from_ptr(ptr) }
         }
     }
+}
+
+/// The name of something, or where it is made.
+#[macro_export]
+macro_rules! optional_name {
+    ($name:literal) => {
+        match ::core::ffi::CStr::from_bytes_with_nul(::core::concat!($name, "\0").as_bytes()) {
+            Ok(name) => name,
+            Err(_) => c"?",
+        }
+    };
 }
 
 /// Fails to compile unless the condition holds.

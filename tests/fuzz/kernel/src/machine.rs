@@ -78,7 +78,7 @@ struct Memory {
     log: Vec<(Level, String)>,
     questions: usize,
     modules: isize,
-    device: Option<*mut bindings::miscdevice>,
+    device: Option<&'static bindings::file_operations>,
     descriptors: Vec<*mut bindings::file>,
     at_power_off: Vec<Box<dyn FnOnce()>>,
 }
@@ -129,10 +129,6 @@ pub fn power_off() {
     for last in with(|memory| std::mem::take(&mut memory.at_power_off)) {
         last();
     }
-    if let Some(device) = with(|memory| memory.device) {
-        // SAFETY: Its owner gave it away when it was registered; it was a `KBox`.
-        drop(unsafe { Box::from_raw(device) });
-    }
     BOOT.set(BOOT.get() + 1);
     MEMORY.take();
 }
@@ -177,8 +173,7 @@ pub fn modules() -> isize {
 
 /// The operations of the device that the kernel registered.
 pub fn device() -> Option<&'static bindings::file_operations> {
-    // SAFETY: They are static.
-    with(|memory| memory.device).map(|device| unsafe { &*(*device).fops })
+    with(|memory| memory.device)
 }
 
 /// Takes a file from its descriptor.
@@ -251,7 +246,7 @@ pub(crate) fn count_modules(more: isize) {
     with(|memory| memory.modules += more);
 }
 
-pub(crate) fn set_device(device: *mut bindings::miscdevice) {
+pub(crate) fn set_device(device: &'static bindings::file_operations) {
     with(|memory| memory.device = Some(device));
 }
 

@@ -26,6 +26,7 @@ pub use core::mem::align_of;
 pub use core::mem::size_of;
 pub use core::pin::Pin;
 pub use macros::export;
+pub use macros::vtable;
 pub use pin_init::pin_data;
 pub use pin_init::pin_init;
 pub use pin_init::pinned_drop;

@@ -143,3 +143,20 @@ impl<T, F: FnOnce(T)> Drop for ScopeGuard<T, F> {
         }
     }
 }
+
+// SAFETY: There is nothing behind any pointer.
+unsafe impl ForeignOwnable for () {
+    const FOREIGN_ALIGN: usize = 1;
+    type Borrowed<'a> = ();
+    type BorrowedMut<'a> = ();
+
+    fn into_foreign(self) -> *mut c_void {
+        core::ptr::dangling_mut()
+    }
+
+    unsafe fn from_foreign(_: *mut c_void) -> Self {}
+
+    unsafe fn borrow<'a>(_: *mut c_void) -> Self::Borrowed<'a> {}
+
+    unsafe fn borrow_mut<'a>(_: *mut c_void) -> Self::BorrowedMut<'a> {}
+}

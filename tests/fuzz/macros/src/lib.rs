@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The attribute `#[export]`, which only a crate of its own can define.
+//! The attributes `#[export]` and `#[vtable]`, which only a crate of its own can define.
 
+use proc_macro::Delimiter;
+use proc_macro::Group;
 use proc_macro::TokenStream;
+use proc_macro::TokenTree;
 
 /// Makes a function one that C code can call by its name.
 #[proc_macro_attribute]
@@ -11,4 +14,26 @@ pub fn export(_: TokenStream, function: TokenStream) -> TokenStream {
 
     exported.extend(function);
     exported
+}
+
+/// Gives a trait an owner module. There are no methods that may be missing.
+#[proc_macro_attribute]
+pub fn vtable(_: TokenStream, item: TokenStream) -> TokenStream {
+    let is_trait = item
+        .clone()
+        .into_iter()
+        .any(|token| matches!(&token, TokenTree::Ident(word) if word.to_string() == "trait"));
+    let mut tokens: Vec<_> = item.into_iter().collect();
+
+    if let (true, Some(TokenTree::Group(body))) = (is_trait, tokens.last().cloned()) {
+        let mut content: TokenStream =
+            "/// Who it belongs to.\ntype OwnerModule: ::kernel::ModuleMetadata;"
+                .parse()
+                .expect("an associated type");
+
+        content.extend(body.stream());
+        tokens.pop();
+        tokens.push(Group::new(Delimiter::Brace, content).into());
+    }
+    tokens.into_iter().collect()
 }

@@ -15,6 +15,8 @@ use core::ptr::NonNull;
 pub mod flags {
     /// To be closed by `execve()`.
     pub const O_CLOEXEC: u32 = 0o2000000;
+    /// To read and write.
+    pub const O_RDWR: u32 = 2;
 }
 
 /// There is no such descriptor.

@@ -2,6 +2,8 @@
 
 //! Files and their descriptors.
 
+#[path = "../../../../../rust/kernel/fs/anon_inode.rs"]
+pub mod anon_inode;
 pub mod file;
 
 pub use file::BadFdError;

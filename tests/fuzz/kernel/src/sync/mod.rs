@@ -6,6 +6,8 @@ mod arc;
 pub mod aref;
 pub mod atomic;
 mod lock;
+#[path = "../../../../../rust/kernel/sync/rw_semaphore.rs"]
+pub mod rw_semaphore;
 
 pub use arc::Arc;
 pub use arc::ArcBorrow;

@@ -1,21 +1,68 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Safe access to the kernel's libfdt: flattened device trees that are written from front to back,
-//! and read as a sequence of [`Event`]s.
+//! Flattened device trees (FDT), by the kernel's libfdt: written from front to back, and read as a
+//! sequence of [`Event`]s.
 //!
 //! What is read may be damaged in any way. libfdt itself stays within the size that the header
 //! claims, so that is compared with the size of the blob; what libfdt points to is looked at as a
 //! part of the blob only.
 //!
-//! C header: `include/linux/libfdt.h`.
+//! C header: [`include/linux/libfdt.h`](srctree/include/linux/libfdt.h)
+//!
+//! # Examples
+//!
+//! ```
+//! use kernel::fdt::{
+//!     Event,
+//!     Reader,
+//!     Writer, //
+//! };
+//!
+//! // libfdt wants its trees aligned.
+//! let mut words = [0u64; 32];
+//! let blob = words.as_mut_bytes();
+//!
+//! Writer::write(blob, |root| {
+//!     root.property(c"compatible", b"example-v1\0")?;
+//!     root.node(c"child", |child| child.property(c"number", &17u32.to_be_bytes()))
+//! })?;
+//!
+//! let mut reader = Reader::new(blob).ok_or(EINVAL)?;
+//! let mut nodes = 0;
+//! let mut number = None;
+//!
+//! while let Some(event) = reader.next_event()? {
+//!     match event {
+//!         Event::Begin(_) => nodes += 1,
+//!         Event::Property(b"number", value) => number = Some(value),
+//!         _ => {}
+//!     }
+//! }
+//! assert_eq!(nodes, 2);
+//! assert_eq!(number, Some(&17u32.to_be_bytes()[..]));
+//!
+//! // There is no room for a tree in so little.
+//! assert_eq!(Writer::write(&mut blob[..48], |_| Ok(())).err(), Some(ENOSPC));
+//! # Ok::<(), Error>(())
+//! ```
 
-use crate::abi::until_nul;
+use crate::{
+    bindings,
+    prelude::*,
+    str::CStrExt as _, //
+};
 use core::ptr;
-use kernel::bindings;
-use kernel::prelude::*;
+
+/// The bytes before the first NUL; [`None`] if there is no NUL.
+fn until_nul(bytes: &[u8]) -> Option<&[u8]> {
+    CStr::from_bytes_until_nul(bytes).ok().map(CStr::to_bytes)
+}
+
+/// What a tree begins with, as a big-endian number.
+pub const MAGIC: u32 = bindings::FDT_MAGIC;
 
 /// A tree that is being written.
-pub(crate) struct Writer<'a> {
+pub struct Writer<'a> {
     blob: &'a mut [u8],
 }
 
@@ -34,7 +81,7 @@ impl<'a> Writer<'a> {
     ///
     /// Returns `ENOSPC` if there is no room for it, `EINVAL` if `blob` is not aligned to 8 bytes,
     /// or what `root` returns.
-    pub(crate) fn write(blob: &'a mut [u8], root: impl FnOnce(&mut Self) -> Result) -> Result {
+    pub fn write(blob: &'a mut [u8], root: impl FnOnce(&mut Self) -> Result) -> Result {
         let mut this = Self { blob };
         let size = c_int::try_from(this.blob.len())?;
 
@@ -47,7 +94,7 @@ impl<'a> Writer<'a> {
         // SAFETY: `fdt_create()` has noted how many bytes may be written.
         written(unsafe { bindings::fdt_finish_reservemap(this.fdt()) })?;
         this.node(c"", root)?;
-        // SAFETY: As above.
+        // SAFETY: `fdt_create()` has noted how many bytes may be written.
         written(unsafe { bindings::fdt_finish(this.fdt()) })
     }
 
@@ -58,22 +105,18 @@ impl<'a> Writer<'a> {
     /// Writes a node, its properties and nodes by `content`.
     ///
     /// Returns `ENOSPC` if there is no room for it, or what `content` returns.
-    pub(crate) fn node(
-        &mut self,
-        name: &CStr,
-        content: impl FnOnce(&mut Self) -> Result,
-    ) -> Result {
+    pub fn node(&mut self, name: &CStr, content: impl FnOnce(&mut Self) -> Result) -> Result {
         // SAFETY: `fdt_create()` has noted how many bytes may be written; the name ends with a NUL.
         written(unsafe { bindings::fdt_begin_node(self.fdt(), name.as_char_ptr()) })?;
         content(self)?;
-        // SAFETY: As above.
+        // SAFETY: `fdt_create()` has noted how many bytes may be written.
         written(unsafe { bindings::fdt_end_node(self.fdt()) })
     }
 
     /// Writes a property of the current node.
     ///
     /// Returns `ENOSPC` if there is no room for it.
-    pub(crate) fn property(&mut self, name: &CStr, value: &[u8]) -> Result {
+    pub fn property(&mut self, name: &CStr, value: &[u8]) -> Result {
         let len = c_int::try_from(value.len())?;
 
         // SAFETY: `fdt_create()` has noted how many bytes may be written; the name ends with a NUL,
@@ -85,7 +128,7 @@ impl<'a> Writer<'a> {
 }
 
 /// What comes next in a tree.
-pub(crate) enum Event<'a> {
+pub enum Event<'a> {
     /// A node of this name begins.
     Begin(&'a [u8]),
     /// A property of the current node: its name and its value.
@@ -99,7 +142,7 @@ pub(crate) enum Event<'a> {
 /// # Invariants
 ///
 /// The header at the beginning of `blob` is sound, and the tree is not larger than `blob`.
-pub(crate) struct Reader<'a> {
+pub struct Reader<'a> {
     blob: &'a [u8],
     offset: c_int,
     depth: usize,
@@ -109,7 +152,7 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Begins to read the tree in `blob`. Returns [`None`] if its header is not sound, or of a
     /// version that libfdt does not know.
-    pub(crate) fn new(blob: &'a [u8]) -> Option<Self> {
+    pub fn new(blob: &'a [u8]) -> Option<Self> {
         let header: &[u8; size_of::<bindings::fdt_header>()] = blob.first_chunk()?;
 
         // SAFETY: This reads the header, if it is aligned, and nothing else.
@@ -139,14 +182,14 @@ impl<'a> Reader<'a> {
     }
 
     /// How many nodes have begun and not ended.
-    pub(crate) fn depth(&self) -> usize {
+    pub fn depth(&self) -> usize {
         self.depth
     }
 
     /// Returns what comes next, [`None`] at the end of the tree.
     ///
     /// Returns `EINVAL` if this is no tree.
-    pub(crate) fn next(&mut self) -> Result<Option<Event<'a>>> {
+    pub fn next_event(&mut self) -> Result<Option<Event<'a>>> {
         loop {
             let at = self.offset;
             // SAFETY: By the type invariants, libfdt stays within the blob.

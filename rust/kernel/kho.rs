@@ -8,34 +8,69 @@
 //! is read is copied out through [`Memory`], which answers for every address whether there is
 //! anything to copy, and leaves everything where it is unless told to release it.
 //!
-//! C header: [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h).
+//! C header: [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h)
+//!
+//! # Examples
+//!
+//! Preserve a number, tell the next kernel where it is, and look what the previous one left there:
+//!
+//! ```
+//! use kernel::kho::{
+//!     self,
+//!     Extent,
+//!     HandedOver,
+//!     Memory as _,
+//!     Preserved, //
+//! };
+//!
+//! # if !kho::is_enabled() { return Ok(()); }
+//! let mut number = Preserved::<u64>::new()?;
+//! *number = 17;
+//!
+//! // As long as this exists, a kexec hands the number over.
+//! let published = number.publish(c"example")?;
+//! assert_eq!(*published, 17);
+//!
+//! // SAFETY: This one releases nothing.
+//! let memory = unsafe { HandedOver::new() };
+//!
+//! match memory.find(c"example") {
+//!     Ok((phys, size)) => {
+//!         let number = memory.read::<u64>(Extent { phys, size }).ok_or(EINVAL)?;
+//!         pr_info!("the previous kernel left {number}\n");
+//!     }
+//!     // The first time, or after a cold boot.
+//!     Err(err) => assert_eq!(err, ENOENT),
+//! }
+//! # Ok::<(), Error>(())
+//! ```
 
-use crate::table::Keyed;
-use core::ops::Deref;
-use core::ops::DerefMut;
-use core::ptr::NonNull;
-use kernel::bindings;
-use kernel::error::from_err_ptr;
-use kernel::error::to_result;
-use kernel::page::PAGE_SIZE;
-use kernel::prelude::*;
-use kernel::sync::atomic::Atomic;
-use kernel::sync::atomic::Relaxed;
+use crate::{
+    alloc::flags::*,
+    bindings,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    page::PAGE_SIZE,
+    prelude::*,
+    str::CStrExt as _,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+use core::{
+    ops::{
+        Deref,
+        DerefMut, //
+    },
+    ptr::NonNull, //
+};
 use zerocopy::FromZeros;
 
-#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
-#[path = "tests/kunit/kho.rs"]
-pub(crate) mod tests;
-
-extern "C" {
-    fn luo_virt_to_phys(virt: *const c_void) -> u64;
-    fn luo_phys_to_virt(phys: u64) -> *mut c_void;
-    fn luo_alloc_row(order: c_uint) -> *mut c_void;
-    fn luo_preserve_page(page: *mut c_void) -> c_int;
-}
-
 /// Whether KHO is enabled (`kho=`).
-pub(crate) fn is_enabled() -> bool {
+pub fn is_enabled() -> bool {
     // SAFETY: May be called from anywhere.
     unsafe { bindings::kho_is_enabled() }
 }
@@ -50,13 +85,6 @@ fn alloc(size: usize) -> Result<NonNull<u8>> {
     NonNull::new(ptr.cast()).ok_or(ENOMEM)
 }
 
-/// The order of the pages that `size` bytes take, as KHO preserves them.
-const fn order(size: usize) -> u32 {
-    size.div_ceil(PAGE_SIZE)
-        .next_power_of_two()
-        .trailing_zeros()
-}
-
 /// A `T` in memory that the next kernel will find as it was left.
 ///
 /// Dropped, the memory is taken out of KHO and freed. Nothing has to be done to hand it over: what
@@ -66,7 +94,7 @@ const fn order(size: usize) -> u32 {
 ///
 /// `ptr` came from `kho_alloc_preserve()`, or is a page that was allocated and preserved likewise;
 /// it is aligned to a page, holds a valid `T`, and belongs to this value alone.
-pub(crate) struct Preserved<T: ?Sized> {
+pub struct Preserved<T: ?Sized> {
     ptr: NonNull<T>,
 }
 
@@ -80,7 +108,7 @@ impl<T: FromZeros> Preserved<T> {
     /// Allocates and preserves a `T` of zeroes.
     ///
     /// Returns `ENOMEM` if there is no memory, and what else KHO may answer. May sleep.
-    pub(crate) fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         const { assert!(size_of::<T>() > 0 && align_of::<T>() <= PAGE_SIZE) };
 
         let ptr = alloc(size_of::<T>())?.cast();
@@ -95,7 +123,7 @@ impl Preserved<[u8]> {
     /// Allocates and preserves `size` bytes of zeroes, aligned to a page.
     ///
     /// Returns `ENOMEM` if there is no memory, and what else KHO may answer. May sleep.
-    pub(crate) fn zeroed(size: usize) -> Result<Self> {
+    pub fn zeroed(size: usize) -> Result<Self> {
         let ptr = NonNull::slice_from_raw_parts(alloc(size)?, size);
 
         // INVARIANT: KHO returned so many bytes, aligned to a page, and nobody else knows of them.
@@ -112,7 +140,7 @@ impl Preserved<[u8]> {
 ///
 /// From `next` on there are `left` pages of zeroes that belong to this value alone, each of which
 /// can be freed on its own.
-pub(crate) struct Row {
+pub struct Row {
     next: NonNull<u8>,
     left: usize,
 }
@@ -121,10 +149,17 @@ pub(crate) struct Row {
 unsafe impl Send for Row {}
 
 impl Row {
-    /// Allocates `1 << order` pages of zeroes, if that is possible without effort. May sleep.
-    pub(crate) fn new(order: u32) -> Option<Self> {
-        // SAFETY: May be called from where sleeping is allowed.
-        let next = NonNull::new(unsafe { luo_alloc_row(order) })?.cast();
+    /// Allocates `1 << order` pages of zeroes, if that is possible without effort. May be called
+    /// from any context.
+    pub fn new(order: u32) -> Option<Self> {
+        let flags = GFP_NOWAIT | __GFP_ZERO | __GFP_NOWARN;
+        // SAFETY: May be called from any context.
+        let page = NonNull::new(unsafe { bindings::alloc_pages(flags.as_raw(), order) })?;
+
+        // SAFETY: These are so many pages that were allocated as one, and nobody else knows of them.
+        unsafe { bindings::split_page(page.as_ptr(), order) };
+        // SAFETY: Without `__GFP_HIGHMEM` a page has an address.
+        let next = NonNull::new(unsafe { bindings::page_address(page.as_ptr()) })?.cast();
 
         // INVARIANT: So many pages were just allocated and split.
         Some(Self {
@@ -134,21 +169,23 @@ impl Row {
     }
 
     /// Whether there is none left.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.left == 0
     }
 
     /// Takes a page, and preserves it.
     ///
     /// Returns `ENOMEM` if there is none, or no memory for KHO to note it down. May sleep.
-    pub(crate) fn preserve(&mut self) -> Result<Preserved<[u8]>> {
+    pub fn preserve(&mut self) -> Result<Preserved<[u8]>> {
         if self.is_empty() {
             return Err(ENOMEM);
         }
         let page = self.next;
 
         // SAFETY: By the type invariants, this is a page of ours.
-        to_result(unsafe { luo_preserve_page(page.as_ptr().cast()) })?;
+        to_result(unsafe {
+            bindings::kho_preserve_pages(bindings::virt_to_page(page.as_ptr().cast()), 1)
+        })?;
         // INVARIANT: The page goes to what is returned; the one behind it, if any, is the next.
         // SAFETY: The page's end is in the allocation that the page is in, or its end.
         self.next = unsafe { page.add(PAGE_SIZE) };
@@ -172,16 +209,16 @@ impl Drop for Row {
 
 impl<T: ?Sized> Preserved<T> {
     /// The physical address, under which the next kernel finds it.
-    pub(crate) fn phys(&self) -> u64 {
+    pub fn phys(&self) -> u64 {
         // SAFETY: By the type invariants, this is an address of the direct map.
-        unsafe { luo_virt_to_phys(self.ptr.as_ptr().cast()) }
+        unsafe { bindings::virt_to_phys(self.ptr.as_ptr().cast()) }
     }
 
     /// Enters this into KHO's tree as `name`, for the next kernel to begin with.
     ///
     /// Returns `EEXIST` if there is such an entry already, `ENOMEM` if KHO's tree is full. May
     /// sleep.
-    pub(crate) fn publish(self, name: &CStr) -> Result<Published<T>> {
+    pub fn publish(self, name: &CStr) -> Result<Published<T>> {
         // SAFETY: The name is NUL-terminated and copied by KHO; the memory is preserved and, by
         // `Published`'s invariants, stays so for as long as the entry is there.
         to_result(unsafe {
@@ -224,7 +261,7 @@ impl<T: ?Sized> Drop for Preserved<T> {
 /// # Invariants
 ///
 /// KHO's tree has an entry that points to `memory`.
-pub(crate) struct Published<T: ?Sized> {
+pub struct Published<T: ?Sized> {
     memory: Preserved<T>,
 }
 
@@ -252,16 +289,24 @@ impl<T: ?Sized> Drop for Published<T> {
 
 /// Pages that were preserved as one.
 #[derive(Clone, Copy)]
-pub(crate) struct Extent {
+pub struct Extent {
     /// The physical address of the first page.
-    pub(crate) phys: u64,
+    pub phys: u64,
     /// How many bytes of them are used.
-    pub(crate) size: usize,
+    pub size: usize,
 }
 
 impl Extent {
+    /// The order of the pages, as KHO preserves so many bytes.
+    pub const fn order(&self) -> u32 {
+        self.size
+            .div_ceil(PAGE_SIZE)
+            .next_power_of_two()
+            .trailing_zeros()
+    }
+
     /// The single page at `phys`.
-    pub(crate) const fn page(phys: u64) -> Self {
+    pub const fn page(phys: u64) -> Self {
         Self {
             phys,
             size: PAGE_SIZE,
@@ -269,16 +314,8 @@ impl Extent {
     }
 }
 
-impl Keyed for Extent {
-    type Key = u64;
-
-    fn key(&self) -> &u64 {
-        &self.phys
-    }
-}
-
 /// The pages that a previous kernel handed over.
-pub(crate) trait Memory {
+pub trait Memory {
     /// Fills `to` with what is `offset` bytes into `extent`.
     ///
     /// Returns [`None`], and leaves `to` as it is, unless as many pages as the extent takes were
@@ -299,23 +336,33 @@ pub(crate) trait Memory {
 
 /// What KHO brought from the previous kernel.
 ///
-/// There is one value of this type in the life of a kernel, so that nobody can release a page that
-/// somebody else is reading.
-pub(crate) struct HandedOver(());
+/// [`Self::take`] gives one value of this type in the life of a kernel, so that nobody can release a
+/// page that somebody else is reading.
+pub struct HandedOver(());
 
 impl HandedOver {
     /// Returns the only [`HandedOver`], when called for the first time.
-    pub(crate) fn take() -> Option<Self> {
+    pub fn take() -> Option<Self> {
         static TAKEN: Atomic<bool> = Atomic::new(false);
 
-        (!TAKEN.xchg(true, Relaxed)).then_some(Self(()))
+        // SAFETY: Nobody has called this before.
+        (!TAKEN.xchg(true, Relaxed)).then(|| unsafe { Self::new() })
+    }
+
+    /// Makes a [`HandedOver`].
+    ///
+    /// # Safety
+    ///
+    /// As long as it exists, no other one may be asked to release what this one is asked to copy.
+    pub unsafe fn new() -> Self {
+        Self(())
     }
 
     /// Looks up what the previous kernel published as `name`: its physical address, and its size
     /// in bytes.
     ///
     /// Returns `ENOENT` if there is no such entry, `EINVAL` if it is malformed.
-    pub(crate) fn find(&self, name: &CStr) -> Result<(u64, usize)> {
+    pub fn find(&self, name: &CStr) -> Result<(u64, usize)> {
         let mut phys = 0;
         let mut size = 0;
 
@@ -327,9 +374,10 @@ impl HandedOver {
         Ok((phys, size))
     }
 
+    /// Whether these pages were handed over, as one, and are still there.
     fn is_there(extent: Extent) -> bool {
         // SAFETY: Any address may be asked for.
-        unsafe { bindings::kho_is_restorable(extent.phys, order(extent.size)) }
+        unsafe { bindings::kho_is_restorable(extent.phys, extent.order()) }
     }
 }
 
@@ -349,7 +397,7 @@ impl Memory for HandedOver {
         // are old and some are new. That is none of Rust's business, as it is C that reads them,
         // and no harm, as bytes may have any value and what they mean is decided by the copy.
         unsafe {
-            let from = luo_phys_to_virt(extent.phys).wrapping_byte_add(offset);
+            let from = bindings::phys_to_virt(extent.phys).wrapping_byte_add(offset);
 
             bindings::memcpy(to.as_mut_ptr().cast(), from, to.len());
         }
@@ -362,7 +410,7 @@ impl Memory for HandedOver {
             if Self::is_there(extent) {
                 // SAFETY: The pages are there to be restored, and nobody reads them: that takes the
                 // only `HandedOver`, which is borrowed exclusively.
-                unsafe { bindings::kho_restore_free(luo_phys_to_virt(extent.phys)) };
+                unsafe { bindings::kho_restore_free(bindings::phys_to_virt(extent.phys)) };
             }
         }
     }

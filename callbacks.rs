@@ -1,0 +1,680 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What C drivers register, file handlers and FLBs, and their callbacks as safe methods.
+//!
+//! A callback is passed what an earlier one gave out, so that is kept here, in values that only the
+//! driver who knows what it means gets to see: a [`PreservedFile`], a [`HandedOverFile`], an
+//! [`Object`]. When a callback is due, and what it means that it fails, is decided by those who have
+//! such a value.
+//!
+//! The private part of the C structs belongs to LUO. What it holds of the links is said here, and the
+//! lists are used by [`List`] alone; the rest is the room for the [`State`] of an FLB.
+//!
+//! C header: [`include/linux/liveupdate.h`](srctree/include/linux/liveupdate.h).
+
+use crate::{
+    abi::until_nul,
+    list_private::{
+        impl_entry,
+        EntryRef,
+        List, //
+    },
+    luo_flb::{
+        Dependencies,
+        State, //
+    }, //
+};
+use core::{
+    mem::offset_of,
+    ops::Deref,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    bindings,
+    fs::File,
+    module_ref::ModuleRef,
+    prelude::*,
+    static_assert,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
+        Mutex, //
+    },
+    types::Opaque, //
+};
+use pin_init::raw_init;
+
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/callbacks.rs"]
+mod tests;
+
+type FileArgs = bindings::liveupdate_file_op_args;
+type FlbArgs = bindings::liveupdate_flb_op_args;
+
+/// Picks one of the callbacks that take [`FileArgs`].
+type FileCallback<R> =
+    fn(&bindings::liveupdate_file_ops) -> Option<unsafe extern "C" fn(*mut FileArgs) -> R>;
+
+/// Picks one of the callbacks of an FLB.
+type FlbCallback<R> =
+    fn(&bindings::liveupdate_flb_ops) -> Option<unsafe extern "C" fn(*mut FlbArgs) -> R>;
+
+/// Turns what a callback returned into a [`Result`].
+fn callback_result(ret: c_int) -> Result {
+    match ret {
+        0 => Ok(()),
+        err => Err(Error::from_errno(err)),
+    }
+}
+
+/// A file handler of C code.
+///
+/// # Invariants
+///
+/// The struct is valid, while it is registered and after that for as long as its module is pinned.
+/// All but its private part stays as it is.
+#[repr(transparent)]
+pub(crate) struct FileHandler(Opaque<bindings::liveupdate_file_handler>);
+
+// SAFETY: Drivers leave `list` alone. [`Handlers`], which initialises it, is its only user.
+impl_entry! { unsafe impl Entry for FileHandler as bindings::liveupdate_file_handler { list } }
+
+// SAFETY: A handler may be called from any thread. Its lists are part of the registry, which is
+// locked, and nothing else of it changes.
+unsafe impl Sync for FileHandler {}
+
+impl FileHandler {
+    /// Takes a handler of C code.
+    ///
+    /// # Safety
+    ///
+    /// It has to be valid, and to stay so and as it is until it is unregistered, and after that for
+    /// as long as its module is pinned. It may be registered once at a time. What is private in it
+    /// may hold anything before.
+    pub(crate) unsafe fn new(
+        handler: NonNull<bindings::liveupdate_file_handler>,
+    ) -> EntryRef<Self> {
+        // INVARIANT: The caller guarantees that it is valid.
+        // SAFETY: The caller guarantees that it stays valid for as long as a list holds it; all
+        // access through the reference is that of `Opaque`.
+        unsafe { EntryRef::new(handler.cast()) }
+    }
+
+    fn ops(&self) -> &bindings::liveupdate_file_ops {
+        // SAFETY: By the type invariants the handler is valid, and so are its callbacks.
+        unsafe { &*(*self.0.get()).ops }
+    }
+
+    /// Whether it has a compatible string and all callbacks that it has to have.
+    pub(crate) fn is_complete(&self) -> bool {
+        let ops = self.ops();
+
+        ops.can_preserve.is_some()
+            && ops.preserve.is_some()
+            && ops.unpreserve.is_some()
+            && ops.retrieve.is_some()
+            && ops.finish.is_some()
+            && !self.compatible().is_empty()
+    }
+
+    /// The compatible string, up to its NUL; nothing if it has none.
+    pub(crate) fn compatible(&self) -> &[u8] {
+        // SAFETY: By the type invariants the handler is valid, and the string is constant.
+        let field = unsafe { &(*self.0.get()).compatible };
+
+        until_nul(field).unwrap_or_default()
+    }
+
+    /// The head of the list of its FLBs.
+    fn flb_list(&self) -> *mut bindings::list_head {
+        // SAFETY: By the type invariants the handler is valid.
+        unsafe { &raw mut (*self.0.get()).flb_list }
+    }
+
+    /// Pins its module; [`None`] if that is going.
+    pub(crate) fn pin(&self) -> Option<Handler> {
+        // SAFETY: The handler is registered or its module is pinned, so the module is there.
+        let module = unsafe { ModuleRef::try_get_raw(self.ops().owner) }?;
+
+        Some(Handler {
+            // SAFETY: A handler stays valid, even unregistered, for as long as its module is
+            // pinned, and `_module` goes after this.
+            handler: unsafe { EntryRef::new(NonNull::from(self)) },
+            _module: module,
+        })
+    }
+
+    /// Whether it can preserve `file`. May sleep.
+    pub(crate) fn can_preserve(&self, file: &File) -> bool {
+        self.ops()
+            .can_preserve
+            // SAFETY: The handler is valid, and the file is borrowed for the time of the call.
+            .is_some_and(|callback| unsafe { callback(self.0.get(), file.as_ptr()) })
+    }
+
+    /// What tells a file from all other files. May sleep.
+    pub(crate) fn id(&self, file: &File) -> usize {
+        match self.ops().get_id {
+            // SAFETY: The file is borrowed for the time of the call.
+            Some(callback) => unsafe { callback(file.as_ptr()) },
+            None => file.as_ptr().addr(),
+        }
+    }
+
+    /// Makes the callback that `select` picks, if the handler has it.
+    ///
+    /// # Safety
+    ///
+    /// What is in `args` has to be 0, or from earlier callbacks of this handler for this file; but
+    /// for `serialized_data`, which the handler has to check if it comes from a previous kernel.
+    unsafe fn call<R>(
+        &self,
+        select: FileCallback<R>,
+        file: Option<&File>,
+        mut args: FileArgs,
+    ) -> Option<(R, FileArgs)> {
+        args.handler = self.0.get();
+        args.file = file.map_or(ptr::null_mut(), |file| file.as_ptr());
+
+        // SAFETY: The callback is one of this handler, which is valid, and the file is borrowed for
+        // the time of the call. The caller guarantees the rest.
+        select(self.ops()).map(|callback| (unsafe { callback(&mut args) }, args))
+    }
+}
+
+/// A handler with its module pinned.
+pub(crate) struct Handler {
+    handler: EntryRef<FileHandler>,
+    _module: ModuleRef,
+}
+
+impl Handler {
+    /// Preserves a file that it can preserve, and keeps what it needs for as long.
+    ///
+    /// Returns what the handler answers. May sleep.
+    pub(crate) fn preserve<T>(self, file: ARef<File>, needs: T) -> Result<PreservedFile<T>> {
+        // SAFETY: The arguments are 0.
+        let (ret, args) =
+            unsafe { self.call(|ops| ops.preserve, Some(&file), FileArgs::default()) }
+                .ok_or(EINVAL)?;
+
+        callback_result(ret)?;
+        Ok(PreservedFile {
+            _needs: needs,
+            handler: self,
+            file,
+            data: args.serialized_data,
+            private: args.private_data,
+        })
+    }
+}
+
+impl Deref for Handler {
+    type Target = FileHandler;
+
+    fn deref(&self) -> &FileHandler {
+        &self.handler
+    }
+}
+
+/// A file that a handler preserves, until this is dropped. That may sleep.
+///
+/// The fields are in the order in which they go after that: what the file needed, the handler, whose
+/// module may be unloaded when nothing refers to it any more, and the file, which may be closed.
+pub(crate) struct PreservedFile<T> {
+    _needs: T,
+    handler: Handler,
+    file: ARef<File>,
+    data: u64,
+    private: *mut c_void,
+}
+
+// SAFETY: `private` belongs to the handler, which may be called from any thread.
+unsafe impl<T: Send> Send for PreservedFile<T> {}
+
+impl<T> PreservedFile<T> {
+    /// Who preserves it.
+    pub(crate) fn handler(&self) -> &FileHandler {
+        &self.handler
+    }
+
+    /// What the handler wants to know again in the next kernel.
+    pub(crate) fn data(&self) -> u64 {
+        self.data
+    }
+
+    fn call<R>(&self, select: FileCallback<R>) -> Option<(R, FileArgs)> {
+        let args = FileArgs {
+            serialized_data: self.data,
+            private_data: self.private,
+            ..FileArgs::default()
+        };
+
+        // SAFETY: The arguments are what `preserve` and `freeze` gave out for this file.
+        unsafe { self.handler.call(select, Some(&self.file), args) }
+    }
+
+    /// This kernel is about to end.
+    ///
+    /// Returns what the handler answers. May sleep.
+    pub(crate) fn freeze(&mut self) -> Result {
+        if let Some((ret, args)) = self.call(|ops| ops.freeze) {
+            callback_result(ret)?;
+            self.data = args.serialized_data;
+        }
+
+        Ok(())
+    }
+
+    /// This kernel goes on after all. May sleep.
+    pub(crate) fn unfreeze(&self) {
+        self.call(|ops| ops.unfreeze);
+    }
+}
+
+impl<T> Drop for PreservedFile<T> {
+    fn drop(&mut self) {
+        self.call(|ops| ops.unpreserve);
+    }
+}
+
+/// How far a file of the previous kernel has come.
+enum Retrieval {
+    /// Nobody has asked for it.
+    Waiting,
+    /// It is here.
+    Done(ARef<File>),
+    /// Its handler cannot make it.
+    Failed(Error),
+}
+
+/// A preserved file of the previous kernel. Dropping it forgets it.
+///
+/// The fields are in the order in which they have to go, see [`PreservedFile`].
+pub(crate) struct HandedOverFile {
+    retrieval: Retrieval,
+    handler: Handler,
+    data: u64,
+}
+
+impl HandedOverFile {
+    /// A file of which the handler of the previous kernel wanted to know `data` again.
+    pub(crate) fn new(handler: Handler, data: u64) -> Self {
+        Self {
+            retrieval: Retrieval::Waiting,
+            handler,
+            data,
+        }
+    }
+
+    /// Who makes it.
+    pub(crate) fn handler(&self) -> &FileHandler {
+        &self.handler
+    }
+
+    /// Whether nobody has asked for it.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.retrieval, Retrieval::Waiting)
+    }
+
+    fn call<R>(&self, select: FileCallback<R>) -> Option<(R, FileArgs)> {
+        let (file, retrieve_status) = match &self.retrieval {
+            Retrieval::Waiting => (None, 0),
+            Retrieval::Done(file) => (Some(&**file), 1),
+            Retrieval::Failed(err) => (None, err.to_errno()),
+        };
+        let args = FileArgs {
+            serialized_data: self.data,
+            retrieve_status,
+            ..FileArgs::default()
+        };
+
+        // SAFETY: The file is what `retrieve` gave out, and its status what it returned. The rest is
+        // 0, or for the handler to check.
+        unsafe { self.handler.call(select, file, args) }
+    }
+
+    /// Returns the file, which the handler makes the first time.
+    ///
+    /// Returns what the handler answered, then and whenever asked again. May sleep.
+    pub(crate) fn retrieve(&mut self) -> Result<ARef<File>> {
+        if self.is_waiting() {
+            self.retrieval = self.make().map_or_else(Retrieval::Failed, Retrieval::Done);
+        }
+
+        match &self.retrieval {
+            Retrieval::Done(file) => Ok(file.clone()),
+            Retrieval::Failed(err) => Err(*err),
+            Retrieval::Waiting => Err(EINVAL),
+        }
+    }
+
+    fn make(&self) -> Result<ARef<File>> {
+        let (ret, args) = self.call(|ops| ops.retrieve).ok_or(EINVAL)?;
+
+        callback_result(ret)?;
+        let file = NonNull::new(args.file).ok_or(EINVAL)?;
+
+        // SAFETY: `retrieve` returns a file with a reference for its caller. It is new, so nobody
+        // uses its position.
+        Ok(unsafe { ARef::from_raw(file.cast()) })
+    }
+
+    /// Whether the handler can let go of it. May sleep.
+    pub(crate) fn can_finish(&self) -> bool {
+        self.call(|ops| ops.can_finish)
+            .is_none_or(|(can_finish, _)| can_finish)
+    }
+
+    /// The handler lets go of it, and of what the previous kernel left of it. May sleep.
+    pub(crate) fn finish(self) -> FinishedFile {
+        self.call(|ops| ops.finish);
+        FinishedFile(self)
+    }
+}
+
+/// A file of the previous kernel that its handler has let go of. Others may still have it open.
+pub(crate) struct FinishedFile(HandedOverFile);
+
+impl FinishedFile {
+    /// Who made it.
+    pub(crate) fn handler(&self) -> &FileHandler {
+        self.0.handler()
+    }
+}
+
+/// The registered handlers in the order of registration, each with the FLBs that its files depend
+/// on.
+#[pin_data]
+pub(crate) struct Handlers {
+    #[pin]
+    list: List<EntryRef<FileHandler>>,
+}
+
+impl Handlers {
+    /// Starts without handlers.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self { list <- List::new() })
+    }
+
+    /// All of them, and on which FLBs the files of each depend.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&FileHandler, &Dependencies)> {
+        self.list.iter().map(|handler| {
+            // SAFETY: The list was made when the handler was added, and belongs to this list, which
+            // is borrowed.
+            let dependencies = unsafe { List::from_raw_ref(handler.flb_list()) };
+
+            (handler, dependencies)
+        })
+    }
+
+    /// Adds a handler, of which no file depends on an FLB.
+    ///
+    /// Returns `EEXIST` if it is there already.
+    pub(crate) fn add(self: Pin<&mut Self>, handler: EntryRef<FileHandler>) -> Result {
+        let this = self.project();
+
+        if this.list.iter().any(|it| ptr::eq(it, &*handler)) {
+            return Err(EEXIST);
+        }
+
+        // SAFETY: The handler is not on this list. By what its maker promised it is on no other one,
+        // and nobody knows of the list in it.
+        unsafe {
+            handler.init_link();
+            Dependencies::init_raw(handler.flb_list());
+        }
+
+        Ok(this.list.push_back(handler)?)
+    }
+
+    /// On which FLBs the files of a handler depend, to change it; [`None`] if it is not there.
+    pub(crate) fn dependencies_mut(
+        self: Pin<&mut Self>,
+        handler: *const FileHandler,
+    ) -> Option<Pin<&mut Dependencies>> {
+        let handler = self.list.iter().find(|it| ptr::eq(*it, handler))?;
+
+        // SAFETY: The list was made when the handler was added, and belongs to this list, which is
+        // borrowed exclusively.
+        Some(unsafe { List::from_raw(handler.flb_list()) })
+    }
+
+    /// Removes a handler.
+    ///
+    /// Returns `ENOENT` if it is not there.
+    pub(crate) fn remove(
+        self: Pin<&mut Self>,
+        handler: *const FileHandler,
+    ) -> Result<EntryRef<FileHandler>> {
+        self.project().list.remove(handler)
+    }
+}
+
+/// An FLB of C code.
+///
+/// # Invariants
+///
+/// The struct is valid. All but its private part stays as it is; the private part is initialised,
+/// with a [`State`] in it.
+#[repr(transparent)]
+pub(crate) struct Flb(Opaque<bindings::liveupdate_flb>);
+
+/// How many bytes into the private part of an FLB its state is.
+const STATE: usize = offset_of!(bindings::luo_flb_private, state);
+
+static_assert!(STATE + size_of::<State>() <= size_of::<bindings::luo_flb_private>());
+static_assert!(STATE.is_multiple_of(align_of::<State>()));
+static_assert!(align_of::<State>() <= align_of::<bindings::luo_flb_private>());
+
+// SAFETY: Drivers start with the private part zeroed and leave it alone, and here nobody touches its
+// list.
+impl_entry! { unsafe impl Entry for Flb as bindings::liveupdate_flb { private.list } }
+
+// SAFETY: An FLB may be called from any thread; its state is locked, and what else is used of it
+// does not change.
+unsafe impl Sync for Flb {}
+
+impl Flb {
+    /// Takes an FLB of C code. If it is used for the first time, its state is made with `once`
+    /// locked, which has to be the same for all.
+    ///
+    /// # Safety
+    ///
+    /// It has to be valid, its private part zeroed or used by nobody but this function, and to stay
+    /// so for as long as the result or a clone of it is there, and as long as its module is pinned.
+    pub(crate) unsafe fn new(
+        once: &Mutex<()>,
+        flb: NonNull<bindings::liveupdate_flb>,
+    ) -> EntryRef<Self> {
+        // SAFETY: The caller guarantees that it is valid, and a flag may be used as an atomic one.
+        let ready = unsafe { &*(&raw const (*flb.as_ptr()).private.initialized).cast() };
+        let ready: &Atomic<bool> = ready;
+
+        if !ready.load(Acquire) {
+            let _once = once.lock();
+
+            if !ready.load(Acquire) {
+                // SAFETY: There is room for a state, which nobody uses before `ready` is set, and
+                // nobody else initialises it, as `once` is held. It stays where it is, in an FLB,
+                // which C code does not move.
+                unsafe {
+                    let state = (&raw mut (*flb.as_ptr()).private.state).cast();
+
+                    raw_init(state, State::new());
+                }
+                ready.store(true, Release);
+            }
+        }
+
+        // INVARIANT: The caller guarantees that it is valid, and now it has a state.
+        // SAFETY: The caller guarantees that it stays valid; all access through the reference is that
+        // of `Opaque`, or to the state.
+        unsafe { EntryRef::new(flb.cast()) }
+    }
+
+    /// What it is at the moment.
+    pub(crate) fn state(&self) -> &State {
+        // SAFETY: By the type invariants the FLB is valid, and there is a state in it.
+        unsafe { &*(&raw const (*self.0.get()).private.state).cast() }
+    }
+
+    fn ops(&self) -> &bindings::liveupdate_flb_ops {
+        // SAFETY: By the type invariants the FLB is valid, and so are its callbacks.
+        unsafe { &*(*self.0.get()).ops }
+    }
+
+    /// Whether it has a compatible string and all callbacks.
+    pub(crate) fn is_complete(&self) -> bool {
+        let ops = self.ops();
+
+        ops.preserve.is_some()
+            && ops.unpreserve.is_some()
+            && ops.retrieve.is_some()
+            && ops.finish.is_some()
+            && !self.compatible().is_empty()
+    }
+
+    /// The compatible string, up to its NUL; nothing if it has none.
+    pub(crate) fn compatible(&self) -> &[u8] {
+        // SAFETY: By the type invariants the FLB is valid, and the string is constant.
+        let field = unsafe { &(*self.0.get()).compatible };
+
+        until_nul(field).unwrap_or_default()
+    }
+
+    /// Pins its module.
+    ///
+    /// Returns `ENODEV` if that is going.
+    pub(crate) fn pin_module(&self) -> Result<ModuleRef> {
+        // SAFETY: The FLB is valid, so its module is there.
+        unsafe { ModuleRef::try_get_raw(self.ops().owner) }.ok_or(ENODEV)
+    }
+
+    /// Makes the callback that `select` picks.
+    ///
+    /// # Safety
+    ///
+    /// `data` and `obj` have to be 0, or from earlier callbacks of this FLB; `data` may be from the
+    /// previous kernel, if the callback has to check it.
+    unsafe fn call<R>(
+        &self,
+        select: FlbCallback<R>,
+        data: u64,
+        obj: *mut c_void,
+    ) -> Option<(R, FlbArgs)> {
+        let mut args = FlbArgs {
+            flb: self.0.get(),
+            data,
+            obj,
+        };
+
+        // SAFETY: The callback is one of this FLB, which is valid. The caller guarantees the rest.
+        select(self.ops()).map(|callback| (unsafe { callback(&mut args) }, args))
+    }
+
+    /// Preserves it.
+    ///
+    /// Returns `ENODEV` if its module is going, or what its `preserve` returns. May sleep.
+    pub(crate) fn preserve(&self) -> Result<Object> {
+        let module = self.pin_module()?;
+        // SAFETY: The arguments are 0.
+        let (ret, args) =
+            unsafe { self.call(|ops| ops.preserve, 0, ptr::null_mut()) }.ok_or(EINVAL)?;
+
+        callback_result(ret)?;
+        Ok(Object {
+            flb: NonNull::from(self),
+            data: args.data,
+            obj: args.obj,
+            module,
+        })
+    }
+
+    /// Makes the object of what was handed over: the `data` that it wanted to know again. `module`
+    /// is its module.
+    ///
+    /// Returns what its `retrieve` returns. May sleep.
+    pub(crate) fn retrieve(
+        &self,
+        data: u64,
+        module: ModuleRef,
+    ) -> Result<Object, (Error, ModuleRef)> {
+        // SAFETY: It has to check what was handed over, and the rest is 0.
+        let answer = unsafe { self.call(|ops| ops.retrieve, data, ptr::null_mut()) };
+
+        match answer
+            .ok_or(EINVAL)
+            .and_then(|(ret, args)| callback_result(ret).map(|()| args))
+        {
+            Ok(args) => Ok(Object {
+                flb: NonNull::from(self),
+                data,
+                obj: args.obj,
+                module,
+            }),
+            Err(err) => Err((err, module)),
+        }
+    }
+}
+
+/// The object of an FLB that is preserved or was retrieved, with the FLB's module pinned.
+///
+/// # Invariants
+///
+/// `obj` and `data` are what an FLB gave out, which is valid as long as its module is pinned.
+pub(crate) struct Object {
+    flb: NonNull<Flb>,
+    data: u64,
+    obj: *mut c_void,
+    module: ModuleRef,
+}
+
+// SAFETY: The object belongs to the FLB, which may be called from any thread.
+unsafe impl Send for Object {}
+
+impl Object {
+    /// The object, for who knows what it is.
+    pub(crate) fn as_ptr(&self) -> *mut c_void {
+        self.obj
+    }
+
+    /// What the FLB wants to know again in the next kernel.
+    pub(crate) fn data(&self) -> u64 {
+        self.data
+    }
+
+    /// Takes a preserved object back. The module, in whose memory the FLB and its locks are, may go
+    /// with the result. May sleep.
+    pub(crate) fn unpreserve(self) -> ModuleRef {
+        let Self {
+            flb,
+            data,
+            obj,
+            module,
+        } = self;
+
+        // SAFETY: By the type invariants the FLB is valid, and gave out the arguments.
+        unsafe { flb.as_ref().call(|ops| ops.unpreserve, data, obj) };
+        module
+    }
+
+    /// Lets go of a retrieved object. The module may go with the result, as with
+    /// [`Self::unpreserve`]. May sleep.
+    pub(crate) fn finish(self) -> ModuleRef {
+        let Self {
+            flb, obj, module, ..
+        } = self;
+
+        // SAFETY: By the type invariants the FLB is valid, and gave out the object.
+        unsafe { flb.as_ref().call(|ops| ops.finish, 0, obj) };
+        module
+    }
+}
