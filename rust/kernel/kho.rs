@@ -4,9 +4,16 @@
 //! previous kernel left.
 //!
 //! Outgoing memory is a value, [`Preserved`]; dropping it takes the memory back from KHO. Incoming
-//! memory belongs to nobody, and its addresses may be wrong, so nobody gets a reference to it: what
-//! is read is copied out through [`Memory`], which answers for every address whether there is
-//! anything to copy, and leaves everything where it is unless told to release it.
+//! memory belongs to nobody at first, and its addresses may be wrong. There are two ways to it:
+//!
+//! - Who knows what is at an address takes it over, as a [`Restored`] value; dropping that frees the
+//!   memory. An address at which nothing was preserved, or not so much, or that somebody has taken
+//!   already, gives an error and nothing else.
+//! - Who has to look at everything before any of it is believed gets no reference to it. What is read
+//!   is copied out through [`Memory`], which answers for every address whether there is anything to
+//!   copy, and leaves everything where it is unless told to release it.
+//!
+//! Large areas that need no contiguous memory go through [`PreservedArea`] and [`RestoredArea`].
 //!
 //! C header: [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h)
 //!
@@ -54,6 +61,7 @@ use crate::{
     },
     page::PAGE_SIZE,
     prelude::*,
+    static_assert,
     str::CStrExt as _,
     sync::atomic::{
         Atomic,
@@ -68,6 +76,10 @@ use core::{
     ptr::NonNull, //
 };
 use zerocopy::FromZeros;
+use zerocopy_derive::{
+    Immutable,
+    KnownLayout, //
+};
 
 /// Whether KHO is enabled (`kho=`).
 pub fn is_enabled() -> bool {
@@ -314,6 +326,360 @@ impl Extent {
     }
 }
 
+/// Whether these pages were handed over, as one, and are still there.
+fn is_there(extent: Extent) -> bool {
+    // SAFETY: Any address may be asked for.
+    unsafe { bindings::kho_is_restorable(extent.phys, extent.order()) }
+}
+
+/// Takes over the pages of `extent`, which belong to the caller then.
+///
+/// Returns `EIO` unless they were handed over as one, and are still there.
+fn restore(extent: Extent) -> Result<NonNull<u8>> {
+    if !is_there(extent) {
+        return Err(EIO);
+    }
+
+    // SAFETY: The pages are there to be restored. If somebody else does so at this moment, one of us
+    // gets null.
+    let folio = unsafe { bindings::kho_restore_folio(extent.phys) };
+    if folio.is_null() {
+        return Err(EIO);
+    }
+
+    // SAFETY: What KHO preserves is in the direct map.
+    NonNull::new(unsafe { bindings::phys_to_virt(extent.phys) }.cast()).ok_or(EIO)
+}
+
+/// A `T` in memory that the previous kernel preserved, and this one has taken over.
+///
+/// Dropped, the memory is freed. It is ordinary memory: what is to get to the next kernel as well
+/// has to be preserved again.
+///
+/// # Examples
+///
+/// An address that was not handed over is refused, whatever it is:
+///
+/// ```
+/// use kernel::kho::Restored;
+///
+/// assert_eq!(Restored::<u64>::new(0x17).err(), Some(EIO));
+/// assert_eq!(Restored::<u64>::new(u64::MAX).err(), Some(EIO));
+/// assert_eq!(Restored::bytes(0, 0).err(), Some(EIO));
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Invariants
+///
+/// `ptr` is aligned to a page and points to a `T` in as many pages as KHO preserves for it, which
+/// are not free and belong to this value alone.
+pub struct Restored<T: ?Sized> {
+    ptr: NonNull<T>,
+}
+
+// SAFETY: `Restored<T>` owns its `T`, and its memory belongs to no thread.
+unsafe impl<T: ?Sized + Send> Send for Restored<T> {}
+
+// SAFETY: A shared `Restored<T>` gives shared access to `T` only.
+unsafe impl<T: ?Sized + Sync> Sync for Restored<T> {}
+
+impl<T: FromBytes> Restored<T> {
+    /// Takes over the `T` at `phys`, which [`Preserved::phys`] said in the previous kernel.
+    ///
+    /// Returns `EIO` unless so much memory was handed over there, and nobody has taken it. Nothing
+    /// else is checked: of what is in it, any bytes are a `T`. May sleep.
+    pub fn new(phys: u64) -> Result<Self> {
+        const { assert!(size_of::<T>() > 0 && align_of::<T>() <= PAGE_SIZE) };
+
+        let size = size_of::<T>();
+
+        // INVARIANT: These are pages for a `T`, which any bytes are, and they are ours.
+        Ok(Self {
+            ptr: restore(Extent { phys, size })?.cast(),
+        })
+    }
+}
+
+impl Restored<[u8]> {
+    /// Takes over `size` bytes at `phys`, as [`Self::new`] does. There have to be as many pages as
+    /// KHO takes for so many bytes.
+    pub fn bytes(phys: u64, size: usize) -> Result<Self> {
+        if size == 0 {
+            return Err(EIO);
+        }
+
+        // INVARIANT: These are pages for so many bytes, and they are ours.
+        Ok(Self {
+            ptr: NonNull::slice_from_raw_parts(restore(Extent { phys, size })?, size),
+        })
+    }
+}
+
+impl<T: ?Sized> Deref for Restored<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: By the type invariants, `ptr` points to a valid `T` that is owned by `self`.
+        unsafe { self.ptr.as_ref() }
+    }
+}
+
+impl<T: ?Sized> DerefMut for Restored<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: By the type invariants, `ptr` points to a valid `T` that is owned by `self`, which
+        // is borrowed exclusively.
+        unsafe { self.ptr.as_mut() }
+    }
+}
+
+impl<T: ?Sized> Drop for Restored<T> {
+    fn drop(&mut self) {
+        let extent = Extent {
+            phys: 0,
+            size: size_of_val(&**self),
+        };
+
+        // SAFETY: By the type invariants, these are so many pages, and they are ours.
+        unsafe { bindings::free_pages(self.ptr.as_ptr().cast::<u8>().addr(), extent.order()) };
+    }
+}
+
+/// Where the pages of an area are, for the next kernel: goes into what is handed over besides.
+///
+/// `struct kho_vmalloc` of [`include/linux/kho/abi/kexec_handover.h`](srctree/include/linux/kho/abi/kexec_handover.h).
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy, Debug, PartialEq)]
+pub struct AreaDescriptor {
+    /// The physical address of the first chunk of addresses.
+    first: u64,
+    total_pages: u32,
+    flags: u16,
+    order: u16,
+}
+
+static_assert!(size_of::<AreaDescriptor>() == size_of::<bindings::kho_vmalloc>());
+static_assert!(align_of::<AreaDescriptor>() == align_of::<bindings::kho_vmalloc>());
+
+/// Bytes that lie next to each other only virtually, and that the next kernel gets.
+///
+/// Dropped, they are taken out of KHO and freed.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::kho::{
+///     self,
+///     PreservedArea, //
+/// };
+///
+/// # if !kho::is_enabled() { return Ok(()); }
+/// let mut bytes = VVec::from_elem(17u8, 3 * kernel::page::PAGE_SIZE, GFP_KERNEL)?;
+/// let mut area = PreservedArea::new(bytes)?;
+///
+/// area[0] = 18;
+/// // To be handed over in memory that the next kernel finds, together with the length.
+/// let descriptor = area.descriptor();
+/// # let _ = descriptor;
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Invariants
+///
+/// `descriptor` is what KHO said when it preserved the allocation of `bytes`, which is not empty.
+pub struct PreservedArea {
+    bytes: VVec<u8>,
+    descriptor: AreaDescriptor,
+}
+
+impl PreservedArea {
+    /// Preserves these bytes.
+    ///
+    /// Returns `EINVAL` if there are none, `ENOMEM`. May sleep.
+    pub fn new(mut bytes: VVec<u8>) -> Result<Self> {
+        let mut descriptor = AreaDescriptor::new_zeroed();
+
+        if bytes.is_empty() {
+            return Err(EINVAL);
+        }
+
+        // SAFETY: The allocation is one of vmalloc's, and stays as it is for as long as it is
+        // preserved: nothing here lets the vector grow or shrink. The descriptor has the layout of
+        // the C struct.
+        to_result(unsafe {
+            bindings::kho_preserve_vmalloc(bytes.as_mut_ptr().cast(), (&raw mut descriptor).cast())
+        })?;
+
+        // INVARIANT: KHO has just preserved the allocation.
+        Ok(Self { bytes, descriptor })
+    }
+
+    /// Where it is.
+    pub fn descriptor(&self) -> AreaDescriptor {
+        self.descriptor
+    }
+}
+
+impl Deref for PreservedArea {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl DerefMut for PreservedArea {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl Drop for PreservedArea {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, this is what KHO said of the allocation, which outlives
+        // the call. The descriptor has the layout of the C struct.
+        unsafe { bindings::kho_unpreserve_vmalloc((&raw mut self.descriptor).cast()) };
+    }
+}
+
+/// A page of addresses, as KHO writes them for an area: the next such page, and addresses up to
+/// one that is 0.
+type AreaChunk = [u64; PAGE_SIZE / size_of::<u64>()];
+
+/// An area that the previous kernel preserved, and this one has taken over.
+///
+/// Dropped, it is freed.
+///
+/// # Examples
+///
+/// What was not handed over is refused, whatever it is:
+///
+/// ```
+/// use kernel::kho::{
+///     AreaDescriptor,
+///     RestoredArea, //
+/// };
+/// use zerocopy::FromBytes as _;
+///
+/// for byte in [0u8, 1, 0x17, 0xff] {
+///     let descriptor = AreaDescriptor::read_from_bytes(&[byte; 16]).map_err(|_| EINVAL)?;
+///
+///     assert_eq!(RestoredArea::new(descriptor, 1).err(), Some(EIO));
+/// }
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Invariants
+///
+/// `bytes` are in an area of vmalloc's that belongs to this value alone.
+pub struct RestoredArea {
+    bytes: NonNull<[u8]>,
+}
+
+// SAFETY: The area belongs to no thread.
+unsafe impl Send for RestoredArea {}
+
+// SAFETY: A shared area gives shared access to bytes.
+unsafe impl Sync for RestoredArea {}
+
+impl RestoredArea {
+    /// Takes over the `size` bytes that a [`PreservedArea`] was made of.
+    ///
+    /// Returns `EIO` if the descriptor is not one of an area of that size which was handed over and
+    /// nobody has taken, `ENOMEM`. May sleep.
+    pub fn new(descriptor: AreaDescriptor, size: usize) -> Result<Self> {
+        Self::check(descriptor, size)?;
+
+        // SAFETY: The descriptor has the layout of the C struct. All pages that C reads without
+        // asking are there, as was just checked, and for each of them it asks again before it takes
+        // it: what somebody else takes at this moment is refused, or only read.
+        let area = unsafe { bindings::kho_restore_vmalloc((&raw const descriptor).cast()) };
+
+        // INVARIANT: This is a new area, and its size was checked.
+        Ok(Self {
+            bytes: NonNull::slice_from_raw_parts(NonNull::new(area.cast()).ok_or(ENOMEM)?, size),
+        })
+    }
+
+    /// Checks what KHO believes: that there are chunks where it is told, and as many pages in them,
+    /// each handed over in the order it is told.
+    fn check(descriptor: AreaDescriptor, size: usize) -> Result {
+        let AreaDescriptor {
+            first,
+            total_pages,
+            order,
+            ..
+        } = descriptor;
+        // More than this, and nothing was handed over in that order.
+        let contiguous = 1u64.checked_shl(order.into()).ok_or(EIO)?;
+        let due = u64::from(total_pages);
+        let pages = Extent {
+            phys: 0,
+            size: PAGE_SIZE.checked_shl(order.into()).ok_or(EIO)?,
+        };
+        let mut chunk = KBox::<AreaChunk>::new(FromZeros::new_zeroed(), GFP_KERNEL)?;
+        let mut seen = 0;
+        let mut next = first;
+
+        if size == 0 || pages.order() != order.into() || size.div_ceil(PAGE_SIZE) as u64 > due {
+            return Err(EIO);
+        }
+
+        // SAFETY: This one releases nothing.
+        let memory = unsafe { HandedOver::new() };
+
+        // Each chunk but the last is full, so this ends.
+        while next != 0 {
+            memory
+                .copy(Extent::page(next), 0, chunk.as_mut_bytes())
+                .ok_or(EIO)?;
+
+            let (link, addresses) = chunk.split_first().ok_or(EIO)?;
+            let before = seen;
+
+            for &phys in addresses.iter().take_while(|phys| **phys != 0) {
+                seen += contiguous;
+                if seen > due || !is_there(Extent { phys, ..pages }) {
+                    return Err(EIO);
+                }
+            }
+            if *link != 0 && seen == before {
+                return Err(EIO);
+            }
+            next = *link;
+        }
+
+        if seen == due {
+            Ok(())
+        } else {
+            Err(EIO)
+        }
+    }
+}
+
+impl Deref for RestoredArea {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: By the type invariants, these bytes are owned by `self`.
+        unsafe { self.bytes.as_ref() }
+    }
+}
+
+impl DerefMut for RestoredArea {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: By the type invariants, these bytes are owned by `self`, which is borrowed
+        // exclusively.
+        unsafe { self.bytes.as_mut() }
+    }
+}
+
+impl Drop for RestoredArea {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, this is an area of ours.
+        unsafe { bindings::vfree(self.bytes.as_ptr().cast()) };
+    }
+}
+
 /// The pages that a previous kernel handed over.
 pub trait Memory {
     /// Fills `to` with what is `offset` bytes into `extent`.
@@ -373,19 +739,13 @@ impl HandedOver {
 
         Ok((phys, size))
     }
-
-    /// Whether these pages were handed over, as one, and are still there.
-    fn is_there(extent: Extent) -> bool {
-        // SAFETY: Any address may be asked for.
-        unsafe { bindings::kho_is_restorable(extent.phys, extent.order()) }
-    }
 }
 
 impl Memory for HandedOver {
     fn copy(&self, extent: Extent, offset: usize, to: &mut [u8]) -> Option<()> {
         let end = offset.checked_add(to.len())?;
 
-        if end > extent.size || !Self::is_there(extent) {
+        if end > extent.size || !is_there(extent) {
             return None;
         }
 
@@ -407,7 +767,7 @@ impl Memory for HandedOver {
     fn release(&mut self, extents: impl IntoIterator<Item = Extent>) {
         for extent in extents {
             // Restoring a page makes it an ordinary one, so a second time is seen here.
-            if Self::is_there(extent) {
+            if is_there(extent) {
                 // SAFETY: The pages are there to be restored, and nobody reads them: that takes the
                 // only `HandedOver`, which is borrowed exclusively.
                 unsafe { bindings::kho_restore_free(bindings::phys_to_virt(extent.phys)) };
