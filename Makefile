@@ -126,6 +126,18 @@ $(module) $(debug_module): $(O)/driver-%/luo_test.ko: $(tree)-%/.built
 		CONFIG_LIVEUPDATE_TEST_DRIVER=m modules
 	@touch $@
 
+# So is the sample.
+sample := $(O)/samples-rust/rust_liveupdate.ko
+debug_sample := $(O)/samples-rust-debug/rust_liveupdate.ko
+$(sample) $(debug_sample): $(O)/samples-%/rust_liveupdate.ko: $(tree)-%/.built
+	@$(step) 'Building the sample as a module' $(logs)/sample-$*.log \
+		$(kmake) O=$(tree)-$* M=$(CURDIR)/samples MO=$(@D) \
+		CONFIG_SAMPLE_RUST_LIVEUPDATE=m modules
+	@touch $@
+
+modules := $(module) $(sample)
+debug_modules := $(debug_module) $(debug_sample)
+
 $(O)/headers/.installed: $(tree)/.staged | $(kernel)/.config
 	@$(step) 'Installing the uapi headers' $(logs)/headers.log \
 		$(kmake) O=$(kernel) headers_install INSTALL_HDR_PATH=$(O)/headers
@@ -150,10 +162,10 @@ vm: | deps
 # On both LUOs, and what their callbacks did compared, unless one is asked for.
 both := selftest-rust selftest-c same-on-both
 ifneq ($(impl-given),)
-selftest: $(kernel)/.built $(O)/kselftest/.built vm $(if $(filter rust,$(IMPL)),$(module))
+selftest: $(kernel)/.built $(O)/kselftest/.built vm $(if $(filter rust,$(IMPL)),$(modules))
 	@$(O)/cargo/release/luo-vm selftest --impl $(IMPL) --kernel $(kernel) \
 		--kselftest $(O)/kselftest --guest $(guest) --out $(O)/selftest-$(IMPL) \
-		$(if $(filter rust,$(IMPL)),--module $(module))
+		$(if $(filter rust,$(IMPL)),$(addprefix --module ,$(modules)))
 else
 selftest: | deps
 	@tools/test.sh $(O) '$(both)' $(MAKE)
@@ -192,9 +204,9 @@ $(traced)/.built: $(tree)-rust/.built
 		$(kmake) O=$(@D) LUO_RUSTFLAGS='-Copt-level=0 -Cdebuginfo=2' bzImage
 	@touch $@
 
-coverage: $(traced)/.built $(O)/kselftest/.built vm $(module)
+coverage: $(traced)/.built $(O)/kselftest/.built vm $(modules)
 	@$(step) 'Building the coverage tool' $(logs)/coverage.log $(cargo) -p luo-coverage
-	@tools/coverage.sh $(tree) $(traced) $(O) $(module)
+	@tools/coverage.sh $(tree) $(traced) $(O) $(modules)
 
 # With 1G, KHO finds no room for a scratch area that such a kernel fits into.
 debug_memory := 2G
@@ -204,10 +216,10 @@ kunit-debug: $(tree)-rust-debug/.built
 	@tools/kunit.sh $(tree) $(tree)-rust-debug $(O)/kunit-debug '$(ARGS)' --timeout 600 \
 		--kernel_args '$(debug_params)' --qemu_args '-m $(debug_memory)'
 
-selftest-debug: $(tree)-rust-debug/.built $(O)/kselftest/.built vm $(debug_module)
+selftest-debug: $(tree)-rust-debug/.built $(O)/kselftest/.built vm $(debug_modules)
 	@$(O)/cargo/release/luo-vm selftest --impl rust --kernel $(tree)-rust-debug \
 		--kselftest $(O)/kselftest --guest $(guest) --out $(O)/selftest-debug \
-		--module $(debug_module) --memory $(debug_memory) \
+		$(addprefix --module ,$(debug_modules)) --memory $(debug_memory) \
 		--timeout 600 $(addprefix --param ,$(debug_params))
 
 test-debug: | deps

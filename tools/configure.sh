@@ -39,14 +39,21 @@ fi
 mkdir -p "$build"
 requested=$build/requested.config
 [ -e "$selftest.x86_64" ] && machine=$selftest.x86_64 || machine=
-grep -q rust/Kconfig "$tree/kernel/liveupdate/Kconfig" && luos='rust c' || luos=$impl
+if grep -q rust/Kconfig "$tree/kernel/liveupdate/Kconfig"; then
+	luos='rust c'
+	sample=y
+else
+	luos=$impl
+	sample=n
+fi
 
 for luo in $luos; do
 	[ "$luo" = rust ] && switch=y || switch=n
 	# Asked for twice: the last one counts.
 	# shellcheck disable=SC2086 # several files, or none
 	printf '%s=%s\n' CONFIG_LIVEUPDATE_RUST "$switch" \
-		CONFIG_LIVEUPDATE_RUST_KUNIT_TEST "$switch" |
+		CONFIG_LIVEUPDATE_RUST_KUNIT_TEST "$switch" \
+		CONFIG_SAMPLE_RUST_LIVEUPDATE "$sample" |
 		cat "$selftest" ${machine:+"$machine"} "$repo/tests/kernel.config" - $extra |
 		awk -F= '/^CONFIG_/ { value[$1] = $2 } END { for (s in value) print s "=" value[s] }' |
 		sort >"$requested"

@@ -5,7 +5,7 @@
 # the kernel crate, and reports its line coverage. There is no report unless
 # all tests pass.
 #
-# usage: coverage.sh TREE BUILD OUT MODULE
+# usage: coverage.sh TREE BUILD OUT MODULE...
 
 set -euo pipefail
 
@@ -14,8 +14,9 @@ tree=$1
 build=$2
 cargo=$3/cargo
 kselftest=$3/kselftest
-module=$4
 out=$3/coverage
+modules=("${@:4}")
+modules=("${modules[@]/#/--module=}")
 
 rm -rf "$out"
 mkdir -p "$out"
@@ -26,7 +27,7 @@ ranges=$("$cargo/release/luo-coverage" ranges "$build/vmlinux")
 
 "$cargo/release/luo-vm" selftest --impl rust --kernel "$build" --trace "$ranges" \
 	--kselftest "$kselftest" --guest "$cargo/x86_64-unknown-linux-gnu/release" \
-	--module "$module" --out "$out"
+	"${modules[@]}" --out "$out"
 
 "$cargo/release/luo-coverage" report --source "$repo" --out "$out" "$build/vmlinux" "$out"/*.trace
 echo "lines that were not executed: $out/uncovered.txt; for genhtml: $out/lcov.info"

@@ -21,6 +21,7 @@ mod races;
 mod reboot;
 mod refused;
 mod retrieve;
+mod rust_driver;
 mod stalled;
 mod undo;
 
@@ -51,6 +52,8 @@ pub const ALL: &[Group] = &[
     failures::GROUP,
     races::GROUP,
     module::GROUP,
+    rust_driver::GROUP,
+    rust_driver::MODULE,
     stalled::GROUP,
     first_open::GROUP,
     old_kexec::GROUP,

@@ -45,12 +45,30 @@ const OURS: &str = "luo-kexec-tests";
 
 /// The test that goes through so many kernels that it is run only if it is named.
 const LONG: &str = "chain-100";
-/// The test that loads the test driver as a module; only the LUO in Rust exports what that needs.
-const MODULE: &str = "module";
-/// Where that test finds the module.
-const MODULE_PATH: &str = "/lib/luo_test.ko";
-/// Keeps the driver that is built in out of the module's way.
-const NO_DRIVER: &str = "initcall_blacklist=luo_test_init";
+/// A test that loads a driver as a module; only the LUO in Rust exports what that needs.
+struct Module {
+    test: &'static str,
+    /// The name of the module's file, which the test finds in [`MODULES_PATH`].
+    file: &'static str,
+    /// Keeps the driver that is built in out of the module's way.
+    param: &'static str,
+}
+
+const MODULES: [Module; 2] = [
+    Module {
+        test: "module",
+        file: "luo_test.ko",
+        param: "initcall_blacklist=luo_test_init",
+    },
+    Module {
+        test: "rust-driver-module",
+        file: "rust_liveupdate.ko",
+        param: "initcall_blacklist=__rust_liveupdate_init",
+    },
+];
+
+/// Where these tests find their modules.
+const MODULES_PATH: &str = "/lib";
 
 /// The test whose threads are to run at one time, if the kernel can.
 const RACES: &str = "races";
@@ -88,9 +106,9 @@ pub struct Selftest {
     /// The directory of the kernel tree's own programs
     #[arg(long, value_name = "DIR")]
     kselftest: PathBuf,
-    /// The test driver as a module, for the test that loads it
+    /// A driver as a module, for the test that loads it; may be repeated
     #[arg(long, value_name = "KO")]
-    module: Option<PathBuf>,
+    module: Vec<PathBuf>,
     /// Run only this test; may be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
@@ -182,7 +200,7 @@ impl Selftest {
         let both = [Some(self.implementation), self.next_impl];
         let rust = !both.contains(&Some(Impl::C));
         tests.extend(ours(&self.machine, "--list")?.into_iter().filter(|test| {
-            let can_run = test.name != MODULE || self.module.is_some();
+            let can_run = Module::of(&test.name).is_none_or(|it| it.path(&self.module).is_some());
             can_run && (rust || !only_on_rust(&test.name))
         }));
 
@@ -201,8 +219,11 @@ impl Selftest {
     fn cases(&self, test: &Test) -> Result<Vec<Case>> {
         let implementations = iter::once(self.implementation).chain(self.next_impl);
         let mut vm = test.vm(&self.machine, implementations);
-        if let (MODULE, Some(module)) = (test.name.as_str(), &self.module) {
-            vm = vm.file(module, MODULE_PATH).params([NO_DRIVER]);
+        if let Some(module) = Module::of(&test.name) {
+            let path = module.path(&self.module).context(module.file)?;
+            vm = vm
+                .file(path, &format!("{MODULES_PATH}/{}", module.file))
+                .params([module.param]);
         }
         if test.name == RACES {
             vm = vm.cpus(2);
@@ -237,6 +258,21 @@ impl Selftest {
             println!("# log: {}", self.machine.log(&test.name).display());
             println!("not ok {number} {}", test.name);
         }
+    }
+}
+
+impl Module {
+    /// What a test loads, if it is one that does.
+    fn of(test: &str) -> Option<&'static Self> {
+        MODULES.iter().find(|module| module.test == test)
+    }
+
+    /// Where it is.
+    fn path<'a>(&self, modules: &'a [PathBuf]) -> Option<&'a Path> {
+        modules
+            .iter()
+            .map(PathBuf::as_path)
+            .find(|path| path.file_name().is_some_and(|name| name == self.file))
     }
 }
 
@@ -313,7 +349,7 @@ impl Test {
 
 /// Whether a test is of what the LUO in C does not have, or does not survive.
 pub fn only_on_rust(test: &str) -> bool {
-    test == MODULE
+    Module::of(test).is_some()
         || NOT_ON_C.contains(&test)
         || test.starts_with(FORMATS)
         || test.starts_with(DAMAGED)
