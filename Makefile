@@ -54,6 +54,7 @@ export O LINUX KDIR LLVM BINDGEN
 .NOTPARALLEL:
 .PHONY: help demo test kernel headers kunit selftest bench coverage lint install uninstall clean
 .PHONY: interop interop-c races hostile hostile-deferred fuzz fuzz-smoke memblock doctests
+.PHONY: compile-fail
 .PHONY: test-debug kunit-debug selftest-debug
 .PHONY: deps vm fuzzer tests/fuzz/linux FORCE
 
@@ -66,6 +67,7 @@ help:
 	@echo 'make kunit                run the KUnit suites in QEMU; ARGS= takes a filter'
 	@echo 'make doctests             run the examples of what we add to the kernel crate'
 	@echo 'make selftest             run the selftests in QEMU, on both LUOs; IMPL= for one'
+	@echo 'make compile-fail         show that misuse of the driver API does not compile'
 	@echo 'make interop              live updates between this LUO and those in C of 7.2 and 7.3'
 	@echo 'make races                race with 200 rounds of refused reboots; ROUNDS= for more'
 	@echo 'make hostile              damage a hand-over in every way, on both LUOs'
@@ -271,11 +273,14 @@ fuzz-smoke: fuzzer
 memblock: $(tree)/.staged
 	@tools/memblock.sh $(tree) $(O)
 
+compile-fail: $(kernel)/.built
+	@tools/compile-fail.sh $(kernel) $(O)
+
 lint: $(tree)-rust/.built tests/fuzz/linux
 	@tools/lint.sh $(tree) $(tree)-rust $(O)
 
 test: | deps
-	@tools/test.sh $(O) 'lint memblock kunit doctests fuzz-smoke $(both) interop-c' $(MAKE)
+	@tools/test.sh $(O) 'lint compile-fail memblock kunit doctests fuzz-smoke $(both) interop-c' $(MAKE)
 
 install uninstall:
 	@tools/install.sh $@ $(LINUX) '$(KDIR)'

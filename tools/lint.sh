@@ -106,7 +106,8 @@ checkpatch_patches() {
 	return "$status"
 }
 
-mapfile -t kernel_rust < <(find ./*.rs abi rust samples tests/kunit -name '*.rs' 2>/dev/null)
+mapfile -t kernel_rust < <(find ./*.rs abi rust samples tests/kunit tests/compile-fail \
+	-name '*.rs' 2>/dev/null)
 mapfile -t kernel_c < <(find Kconfig Kbuild luo_glue.* rust/helpers samples tests/driver tests/kunit \
 	\( -name '*.[ch]' -o -name 'K*' \) 2>/dev/null)
 cargo=(/usr/bin/env CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc RUSTFMT=/usr/bin/rustfmt)
