@@ -146,7 +146,7 @@ impl<T: Object> Dependency for Flb<T> {
 
 impl<T: Object> Flb<T> {
     /// Makes an FLB.
-    #[allow(clippy::new_without_default)]
+    #[expect(clippy::new_without_default)]
     pub const fn new() -> Self {
         let mut inner = MaybeUninit::<bindings::liveupdate_flb>::zeroed();
         let flb = inner.as_mut_ptr();
