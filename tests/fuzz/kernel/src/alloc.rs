@@ -115,6 +115,9 @@ pub struct KVec<T>(std::vec::Vec<T>);
 /// A vector that may be large.
 pub type KVVec<T> = KVec<T>;
 
+/// A vector that is contiguous only virtually.
+pub type VVec<T> = KVec<T>;
+
 impl<T> KVec<T> {
     /// Makes an empty vector.
     pub const fn new() -> Self {

@@ -147,6 +147,17 @@ unsafe impl Sync for file_operations {}
 pub struct page([u8; 0]);
 
 #[repr(C)]
+pub struct folio([u8; 0]);
+
+#[repr(C)]
+pub struct kho_vmalloc {
+    pub first: u64,
+    pub total_pages: c_uint,
+    pub flags: u16,
+    pub order: u16,
+}
+
+#[repr(C)]
 pub struct kexec_segment {
     pub bufsz: usize,
 }
@@ -334,6 +345,26 @@ c_functions! {
 
     fn kho_preserve_pages(_page: *mut page, _number: usize) -> c_int {
         unreachable!("there are no rows of pages")
+    }
+
+    fn kho_restore_folio(_phys: u64) -> *mut folio {
+        unreachable!("there are no drivers in Rust")
+    }
+
+    fn kho_preserve_vmalloc(_area: *mut c_void, _descriptor: *mut kho_vmalloc) -> c_int {
+        unreachable!("there are no drivers in Rust")
+    }
+
+    fn kho_unpreserve_vmalloc(_descriptor: *mut kho_vmalloc) {
+        unreachable!("there are no drivers in Rust")
+    }
+
+    fn kho_restore_vmalloc(_descriptor: *const kho_vmalloc) -> *mut c_void {
+        unreachable!("there are no drivers in Rust")
+    }
+
+    fn vfree(_area: *const c_void) {
+        unreachable!("there are no drivers in Rust")
     }
 
     fn virt_to_phys(memory: *const c_void) -> u64 {

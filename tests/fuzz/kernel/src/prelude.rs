@@ -6,6 +6,7 @@ pub use crate::alloc::flags::*;
 pub use crate::alloc::KBox;
 pub use crate::alloc::KVVec;
 pub use crate::alloc::KVec;
+pub use crate::alloc::VVec;
 pub use crate::error::code::*;
 pub use crate::error::Error;
 pub use crate::error::Result;
