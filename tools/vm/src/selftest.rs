@@ -61,7 +61,7 @@ const MODULES: [Module; 2] = [
         param: "initcall_blacklist=luo_test_init",
     },
     Module {
-        test: "rust-driver-module",
+        test: "rust-driver-ko",
         file: "rust_liveupdate.ko",
         param: "initcall_blacklist=__rust_liveupdate_init",
     },

@@ -33,7 +33,7 @@ pub const GROUP: Group = Group {
 };
 
 pub const MODULE: Group = Group {
-    name: "rust-driver-module",
+    name: "rust-driver-ko",
     stages: &[
         &[
             ("comes-and-goes", comes_and_goes),
