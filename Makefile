@@ -54,7 +54,7 @@ export O LINUX KDIR LLVM BINDGEN
 .NOTPARALLEL:
 .PHONY: help demo test kernel headers kunit selftest bench coverage lint install uninstall clean
 .PHONY: interop interop-c races hostile hostile-deferred fuzz fuzz-smoke memblock doctests
-.PHONY: compile-fail
+.PHONY: compile-fail htmldocs
 .PHONY: test-debug kunit-debug selftest-debug
 .PHONY: deps vm fuzzer tests/fuzz/linux FORCE
 
@@ -76,6 +76,7 @@ help:
 	@echo 'make coverage             run KUnit and the selftests, and tell which lines they executed'
 	@echo 'make fuzz                 hand over random damage for a minute; TIME= takes seconds'
 	@echo 'make lint                 rustfmt, clippy, rustdoc, checkpatch, shellcheck'
+	@echo 'make htmldocs             build the documentation, with that of the kernel around it'
 	@echo 'make install KDIR=...     put this LUO into a kernel tree'
 	@echo 'make uninstall KDIR=...   take it out again'
 	@echo 'make clean                remove $(O)'
@@ -269,6 +270,9 @@ fuzz: fuzzer
 fuzz-smoke: fuzzer
 	@rm -rf $(O)/fuzz/smoke
 	@tools/fuzz.sh $(fuzzer) $(O)/fuzz/smoke -runs=50000 -seed=1
+
+htmldocs: $(tree)/.staged
+	@tools/htmldocs.sh $(tree) $(O) $(MAKE)
 
 memblock: $(tree)/.staged
 	@tools/memblock.sh $(tree) $(O)

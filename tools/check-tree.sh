@@ -27,7 +27,10 @@ found=$(sed -n -e 's/^VERSION = //p' -e 's/^PATCHLEVEL = /./p' "$tree/Makefile" 
 [ ! -e "$tree/kernel/liveupdate/rust" ] ||
 	die "has a kernel/liveupdate/rust already: take it out first (make uninstall)"
 
-(cd "$repo" && find rust -type f) | while read -r file; do
+{
+	echo Documentation/core-api/liveupdate-rust
+	cd "$repo" && find rust -type f
+} | while read -r file; do
 	[ ! -e "$tree/$file" ] || die "has a $file already"
 done
 

@@ -29,6 +29,7 @@ apply() {
 [ -n "$tree" ] || die "no tree named: make $action KDIR=/path/to/linux-$version"
 tree=$(realpath "$tree")
 target=$tree/kernel/liveupdate/rust
+pages=$tree/Documentation/core-api/liveupdate-rust
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -44,6 +45,7 @@ install)
 	tools/check-tree.sh "$tree" "$version"
 	cp -r "$scratch/rust" "$target"
 	find rust -type f -exec cp --parents -t "$tree" {} +
+	ln -s ../../kernel/liveupdate/rust/Documentation "$pages"
 	for patch in integration/*.patch; do
 		apply "$tree" "$repo/$patch"
 	done
@@ -68,7 +70,7 @@ uninstall)
 	for patch in $patches; do
 		apply "$tree" "$repo/$patch" -R
 	done
-	rm -r "$target"
+	rm -r "$target" "$pages"
 	find rust -type f | while read -r file; do
 		rm "$tree/$file"
 		rmdir -p --ignore-fail-on-non-empty "$tree/${file%/*}"

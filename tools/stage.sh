@@ -45,7 +45,8 @@ mkdir -p "$tree"
 touch "$patched"
 echo "$linked" | sed 's|^.|/&|' |
 	rsync -a --delete --link-dest="$source" --exclude=/.git --exclude=/.staged \
-		--exclude=/.patched --exclude=/kernel/liveupdate/rust --exclude-from="$patched" \
+		--exclude=/.patched --exclude=/kernel/liveupdate/rust \
+		--exclude=/Documentation/core-api/liveupdate-rust --exclude-from="$patched" \
 		--exclude-from=- "$source/" "$tree/"
 
 if [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$state" ]; then
@@ -60,6 +61,8 @@ if [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$state" ]; then
 	done
 	mv "$patched.new" "$patched"
 	ln -sfn "$repo" "$tree/kernel/liveupdate/rust"
+	ln -sfn ../../kernel/liveupdate/rust/Documentation \
+		"$tree/Documentation/core-api/liveupdate-rust"
 	for file in $linked; do
 		mkdir -p "$tree/${file%/*}"
 		ln -sfn "$repo/$file" "$tree/$file"
