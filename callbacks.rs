@@ -404,15 +404,9 @@ impl Handlers {
         pin_init!(Self { list <- List::new() })
     }
 
-    /// All of them, and on which FLBs the files of each depend.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&FileHandler, &Dependencies)> {
-        self.list.iter().map(|handler| {
-            // SAFETY: The list was made when the handler was added, and belongs to this list, which
-            // is borrowed.
-            let dependencies = unsafe { List::from_raw_ref(handler.flb_list()) };
-
-            (handler, dependencies)
-        })
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Registered<'_>> {
+        self.list.iter().map(Registered)
     }
 
     /// Adds a handler, of which no file depends on an FLB.
@@ -455,6 +449,32 @@ impl Handlers {
         handler: *const FileHandler,
     ) -> Result<EntryRef<FileHandler>> {
         self.project().list.remove(handler)
+    }
+}
+
+/// A handler that is registered, as long as [`Handlers`] are borrowed.
+#[derive(Clone, Copy)]
+pub(crate) struct Registered<'a>(&'a FileHandler);
+
+impl<'a> Registered<'a> {
+    /// The handler.
+    pub(crate) fn handler(self) -> &'a FileHandler {
+        self.0
+    }
+
+    /// On which FLBs its files depend.
+    pub(crate) fn dependencies(self) -> &'a Dependencies {
+        // SAFETY: The list was made when the handler was added, and belongs to `Handlers`, which are
+        // borrowed.
+        unsafe { List::from_raw_ref(self.0.flb_list()) }
+    }
+}
+
+impl Deref for Registered<'_> {
+    type Target = FileHandler;
+
+    fn deref(&self) -> &FileHandler {
+        self.0
     }
 }
 

@@ -29,7 +29,8 @@ use crate::{
         HandedOverFile,
         Handler,
         Handlers,
-        PreservedFile, //
+        PreservedFile,
+        Registered, //
     },
     handover::HandOver,
     list_private::{
@@ -94,13 +95,10 @@ impl Registrations {
     /// The handler for `file`, the first to be registered of those that can preserve it; and on
     /// which FLBs its files depend.
     fn handler_for(&self, file: &File) -> Result<(Handler, &Dependencies)> {
-        let (handler, dependencies) = self
-            .handlers
-            .iter()
-            .find(|(handler, _)| handler.can_preserve(file))
-            .ok_or(ENOENT)?;
+        let handler = self.handlers.iter().find(|it| it.can_preserve(file));
+        let handler = handler.ok_or(ENOENT)?;
 
-        Ok((handler.pin().ok_or(ENOENT)?, dependencies))
+        Ok((handler.pin().ok_or(ENOENT)?, handler.dependencies()))
     }
 
     /// All FLBs.
@@ -110,9 +108,10 @@ impl Registrations {
 
     /// On which FLBs the files of a handler depend; [`None`] if it is not registered.
     pub(crate) fn dependencies(&self, handler: *const FileHandler) -> Option<&Dependencies> {
-        let (_, dependencies) = self.handlers.iter().find(|(it, _)| ptr::eq(*it, handler))?;
-
-        Some(dependencies)
+        self.handlers
+            .iter()
+            .find(|it| ptr::eq(it.handler(), handler))
+            .map(Registered::dependencies)
     }
 
     /// On which FLBs the files of a handler depend, and all FLBs, to change them; [`None`] if the
@@ -169,7 +168,7 @@ impl Registry {
 
         if handlers
             .iter()
-            .any(|(it, _)| it.compatible() == handler.compatible())
+            .any(|it| it.compatible() == handler.compatible())
         {
             pr_err!(
                 "a file handler '{}' is registered already\n",
@@ -209,9 +208,8 @@ impl Registry {
             .read()
             .handlers
             .iter()
-            .map(|(handler, _)| handler)
             .find(|handler| handler.compatible() == compatible)
-            .and_then(FileHandler::pin)
+            .and_then(|handler| handler.pin())
     }
 }
 

@@ -185,13 +185,13 @@ impl<D: Direction> Session<D> {
     fn new_file(session: &Arc<Self>) -> Result<AnonFile<Self>> {
         const PREFIX: &[u8] = b"[luo_session] ";
 
-        let mut buffer = [0; PREFIX.len() + uapi::NAME_LENGTH];
-        let (prefix, rest) = buffer.split_at_mut(PREFIX.len());
+        // The name has at most 63 bytes, so at least one NUL is left behind it.
+        let mut name = [0; PREFIX.len() + uapi::NAME_LENGTH];
+        let (prefix, rest) = name.split_at_mut(PREFIX.len());
         put(prefix, PREFIX);
         put(rest, session.name.as_bytes());
-        let name = CStr::from_bytes_until_nul(&buffer).map_err(|_| EINVAL)?;
 
-        AnonFile::new(name, O_RDWR, session.clone())
+        AnonFile::new(&name, O_RDWR, session.clone())
     }
 
     fn get_name(&self, arg: &Argument) -> Result {
@@ -511,12 +511,14 @@ impl IncomingTable {
             .flat_map(|record| record.files.iter().map(move |file| (&record.name, file)));
 
         for (session, file) in files.filter(|(_, file)| !registry.has_handler_of(file)) {
-            if told.len() >= Self::TOLD || told.contains(&file.compatible) {
+            let compatible = until_nul(&file.compatible).unwrap_or_default();
+
+            // What stands behind the NUL is of no meaning.
+            if told.len() >= Self::TOLD || told.iter().any(|it| until_nul(it) == Some(compatible)) {
                 continue;
             }
             told.push(file.compatible, GFP_KERNEL)?;
 
-            let compatible = until_nul(&file.compatible).unwrap_or_default();
             handover::refused(
                 Some(session),
                 fmt!(

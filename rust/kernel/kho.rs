@@ -221,6 +221,7 @@ impl Drop for Row {
 
 impl<T: ?Sized> Preserved<T> {
     /// The physical address, under which the next kernel finds it.
+    #[inline]
     pub fn phys(&self) -> u64 {
         // SAFETY: By the type invariants, this is an address of the direct map.
         unsafe { bindings::virt_to_phys(self.ptr.as_ptr().cast()) }
@@ -310,6 +311,7 @@ pub struct Extent {
 
 impl Extent {
     /// The order of the pages, as KHO preserves so many bytes.
+    #[inline]
     pub const fn order(&self) -> u32 {
         self.size
             .div_ceil(PAGE_SIZE)
@@ -318,6 +320,7 @@ impl Extent {
     }
 
     /// The single page at `phys`.
+    #[inline]
     pub const fn page(phys: u64) -> Self {
         Self {
             phys,
@@ -742,6 +745,7 @@ impl HandedOver {
 }
 
 impl Memory for HandedOver {
+    #[inline]
     fn copy(&self, extent: Extent, offset: usize, to: &mut [u8]) -> Option<()> {
         let end = offset.checked_add(to.len())?;
 

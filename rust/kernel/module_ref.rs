@@ -63,6 +63,7 @@ unsafe impl Sync for ModuleRef {}
 impl ModuleRef {
     /// Takes a reference to a module; [`None`] if it is going already. May be called from any
     /// context.
+    #[inline]
     pub fn try_get(module: &ThisModule) -> Option<Self> {
         // SAFETY: This is the module of the caller, so it is there.
         unsafe { Self::try_get_raw(module.as_ptr()) }
@@ -73,6 +74,7 @@ impl ModuleRef {
     /// # Safety
     ///
     /// `module` has to be null, or a module that is not freed during the call.
+    #[inline]
     pub unsafe fn try_get_raw(module: *mut bindings::module) -> Option<Self> {
         // INVARIANT: If this succeeds there is one reference more, which is this one's.
         // SAFETY: The caller guarantees that this is null or a module.
@@ -81,6 +83,7 @@ impl ModuleRef {
 }
 
 impl Drop for ModuleRef {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: By the type invariants there is a reference that nobody else gives back.
         unsafe { bindings::module_put(self.0) };

@@ -40,7 +40,7 @@
 //! }
 //!
 //! let number = Arc::new(Number(17), GFP_KERNEL)?;
-//! let file = AnonFile::<Number>::new(c"[number]", 0, number.clone())?;
+//! let file = AnonFile::<Number>::new(b"[number]\0", 0, number.clone())?;
 //!
 //! // `file.install(fd)` would give it to userspace. Dropped before that, nobody has seen it.
 //! drop(file);
@@ -58,7 +58,6 @@ use crate::{
     },
     module::this_module,
     prelude::*,
-    str::CStrExt as _,
     sync::aref::ARef,
     types::{
         ForeignOwnable,
@@ -161,17 +160,23 @@ impl<T: Operations> AnonFile<T> {
         ..pin_init::zeroed()
     };
 
-    /// Makes a file that `/proc` shows under `name`; `flags` are those of
-    /// [`kernel::fs::file::flags`]. May sleep.
+    /// Makes a file that `/proc` shows under `name`, which goes to the first NUL and has one at its
+    /// end; `flags` are those of [`kernel::fs::file::flags`]. May sleep.
     ///
-    /// Returns `ENOMEM`, or `ENFILE` if there are too many files.
-    pub fn new(name: &CStr, flags: u32, ptr: T::Ptr) -> Result<Self> {
+    /// Returns `EINVAL` if there is no NUL at the end, `ENOMEM`, or `ENFILE` if there are too many
+    /// files.
+    pub fn new(name: &[u8], flags: u32, ptr: T::Ptr) -> Result<Self> {
+        if name.last() != Some(&0) {
+            return Err(EINVAL);
+        }
+
         let private_data = ptr.into_foreign();
 
-        // SAFETY: The name is copied. The file operations are static and go with the private data.
+        // SAFETY: The name ends with a NUL, and is copied. The file operations are static and go with
+        // the private data.
         let file = from_err_ptr(unsafe {
             bindings::anon_inode_getfile(
-                name.as_char_ptr(),
+                name.as_ptr().cast(),
                 const { &Self::OPS },
                 private_data,
                 flags as c_int,

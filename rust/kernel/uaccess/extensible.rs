@@ -11,12 +11,11 @@
 
 use crate::{
     bindings,
+    error::to_result,
     prelude::*,
-    uaccess::{
-        UserPtr,
-        UserSlice, //
-    }, //
+    uaccess::UserPtr, //
 };
+use core::ptr;
 use zerocopy::Immutable;
 
 /// The argument of a system call, of which there may be shorter and longer versions.
@@ -68,8 +67,12 @@ impl Argument {
     /// Reads the size, in bytes. May sleep.
     ///
     /// Returns `EFAULT` if it cannot be read.
+    #[inline]
     pub fn new(ptr: UserPtr) -> Result<Self> {
-        let size: u32 = UserSlice::new(ptr, size_of::<u32>()).reader().read()?;
+        let mut size = 0;
+
+        // SAFETY: The size may be written to; the function copes with any address of the user's.
+        to_result(unsafe { bindings::get_user_u32(&mut size, ptr.as_const_ptr().cast()) })?;
 
         Ok(Self {
             ptr,
@@ -98,20 +101,29 @@ impl Argument {
         }
 
         let mut value = T::new_zeroed();
+        let to = (&raw mut value).cast();
         let len = self.size.min(size_of::<T>());
-        let known = value.as_mut_bytes().get_mut(..len).unwrap_or_default();
 
-        UserSlice::new(self.ptr, len).reader().read_slice(known)?;
-        Ok(value)
+        // SAFETY: The value may be written to, in `len` bytes at least, and may hold any bytes. The
+        // function copes with any address of the user's.
+        match unsafe { bindings::_copy_from_user(to, self.ptr.as_const_ptr(), len) } {
+            0 => Ok(value),
+            _ => Err(EFAULT),
+        }
     }
 
     /// Writes the struct back, as far as the caller knows it. May sleep.
     ///
     /// Returns `EFAULT` if it cannot be written.
     pub fn respond<T: Extensible>(&self, value: &T) -> Result {
+        let from = ptr::from_ref(value).cast();
         let len = self.size.min(size_of::<T>());
-        let known = value.as_bytes().get(..len).unwrap_or_default();
 
-        UserSlice::new(self.ptr, len).writer().write_slice(known)
+        // SAFETY: The value may be read, in `len` bytes at least, and has no padding. The function
+        // copes with any address of the user's.
+        match unsafe { bindings::_copy_to_user(self.ptr.as_mut_ptr(), from, len) } {
+            0 => Ok(()),
+            _ => Err(EFAULT),
+        }
     }
 }

@@ -391,6 +391,21 @@ c_functions! {
             .into()
     }
 
+    fn get_user_u32(to: *mut u32, from: *const u32) -> c_int {
+        *to = *from;
+        0
+    }
+
+    fn _copy_from_user(to: *mut c_void, from: *const c_void, size: usize) -> c_ulong {
+        to.copy_from_nonoverlapping(from, size);
+        0
+    }
+
+    fn _copy_to_user(to: *mut c_void, from: *const c_void, size: usize) -> c_ulong {
+        to.copy_from_nonoverlapping(from, size);
+        0
+    }
+
     fn anon_inode_getfile(
         _name: *const c_char,
         f_op: *const file_operations,
