@@ -85,8 +85,10 @@ impl Stalled {
         unsafe { slice::from_raw_parts_mut(page.as_ptr().cast(), bytes.len()) }
             .copy_from_slice(bytes);
 
+        // One that blocks cannot be polled.
+        let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
         // SAFETY: The call takes flags only.
-        let server = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
+        let server = unsafe { libc::syscall(libc::SYS_userfaultfd, flags) };
         let server = Errno::result(server).context("no userfaultfd")? as i32;
         let this = Self {
             // SAFETY: It was just opened, for us.
@@ -141,7 +143,11 @@ impl Stalled {
     /// Waits until somebody waits to write.
     pub fn wait(&self) -> Result<()> {
         let mut fds = [PollFd::new(self.server.as_fd(), PollFlags::POLLIN)];
-        ensure!(poll(&mut fds, PATIENCE)? == 1, "nobody writes");
+        poll(&mut fds, PATIENCE)?;
+        ensure!(
+            fds[0].revents() == Some(PollFlags::POLLIN),
+            "nobody writes: {fds:?}"
+        );
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use crate::{
     stalled::Stalled,
     Group, World,
 };
-use anyhow::{bail, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use liveupdate::{raw, Device, Session};
 use luo_guest::OUTPUT;
 use nix::{
@@ -81,7 +81,7 @@ fn meanwhile(
         let early = told.recv_timeout(if waits { IMPATIENCE } else { PATIENCE });
         argument.release()?;
         stalled?;
-        same!(early.is_err(), waits);
+        ensure!(early.is_err() == waits, "the reboot: {early:?}");
         let kexec = early.or_else(|_| told.recv_timeout(PATIENCE));
         match call.join() {
             Ok(call) => Ok((call, kexec)),
