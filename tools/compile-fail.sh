@@ -12,22 +12,17 @@
 set -euo pipefail
 
 repo=$(realpath "$(dirname "$0")/..")
+# shellcheck source=tools/flags.sh
+. "$repo/tools/flags.sh"
 build=$1
 out=$2/compile-fail
-sample=$build/kernel/liveupdate/rust/samples/.rust_liveupdate.o.cmd
 passed=0
 failed=0
 mkdir -p "$out"
 
-# The command of the build, bar what it compiles and where that goes to.
-flags=$(sed -n 's/^savedcmd_[^ ]* := *//p' "$sample" | sed 's/ ;.*//')
-flags=$(sed -E -e 's/ --(emit|out-dir|remap-path-[a-z]+|crate-name)[= ][^ ]*//g' \
-	-e 's/ -o [^ ]*//g' -e 's| [^ ]*/rust_liveupdate\.rs||' \
-	-e 's/\$\$/$/g; s/\\#/#/g' <<<"$flags")
-if [ -z "$flags" ]; then
-	echo "no sample was built in $build" >&2
-	exit 1
-fi
+# The command of the build, bar what it compiles.
+flags=$(flags_of "$build" kernel/liveupdate/rust/samples/rust_liveupdate.o |
+	sed -E 's/ --crate-name[= ][^ ]*//; s/ -o [^ ]*//; s| [^ ]*/rust_liveupdate\.rs||')
 
 # compile FILE OPTION...
 compile() {

@@ -16,6 +16,8 @@ build=$2
 out=$3
 failed=0
 export TERM=dumb
+# shellcheck source=tools/flags.sh
+. "$repo/tools/flags.sh"
 
 cd "$repo"
 mkdir -p "$out/logs" "$out/lint"
@@ -33,17 +35,13 @@ check() {
 	fi
 }
 
-# with_flags_of OBJECT TOOL OPTION...: with the flags of the kernel build, bar those
-# that say what to write where
+# with_flags_of OBJECT TOOL OPTION...: with the flags of the kernel build
 with_flags_of() {
 	local command object=$1
 	shift
-	command=$(sed -n 's/^savedcmd_[^ ]* := *//p' \
-		"$build/${object%/*}/.${object##*/}.cmd" | sed 's/ ;.*//')
-	command=$(sed -E -e 's/ --(emit|out-dir|remap-path-[a-z]+)[= ][^ ]*//g' \
-		-e "s| /usr/bin/rustc | $* |" \
-		-e "s| @./include/generated/rustc_cfg | @${cfg:-./include/generated/rustc_cfg} |" \
-		-e 's/\$\$/$/g; s/\\#/#/g' <<<"$command")
+	command=$(flags_of "$build" "$object" | sed -e "s| /usr/bin/rustc | $* |" \
+		-e "s| @./include/generated/rustc_cfg | @${cfg:-./include/generated/rustc_cfg} |") ||
+		return 1
 	(cd "$build" && RUSTC_BOOTSTRAP=1 CLIPPY_CONF_DIR=${conf:-$tree} eval "$command")
 }
 
@@ -55,8 +53,11 @@ luo() {
 # What we add to the kernel crate, by what clippy says of all of it.
 kernel_crate() {
 	local said=$out/lint/kernel.log
-	with_flags_of rust/kernel.o /usr/bin/clippy-driver --emit=metadata \
-		--out-dir "$out/lint" --color=never 2>"$said"
+	if ! with_flags_of rust/kernel.o /usr/bin/clippy-driver --emit=metadata \
+		--out-dir "$out/lint" --color=never 2>"$said"; then
+		cat "$said"
+		return 1
+	fi
 	if grep -A 20 -E -- "--> .*($(ours '|'))" "$said"; then
 		return 1
 	fi
