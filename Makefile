@@ -120,26 +120,21 @@ $(builds:%=%/.built): $(tree)-%/.built: $(tree)-%/.config $(sources)
 
 kernel: $(kernel)/.built
 
-# The same driver that is built in, for the test that loads it; the C LUO exports nothing.
-module := $(O)/driver-rust/luo_test.ko
-debug_module := $(O)/driver-rust-debug/luo_test.ko
-$(module) $(debug_module): $(O)/driver-%/luo_test.ko: $(tree)-%/.built
-	@$(step) 'Building the test driver as a module' $(logs)/module-$*.log \
-		$(kmake) O=$(tree)-$* M=$(CURDIR)/tests/driver MO=$(@D) \
-		CONFIG_LIVEUPDATE_TEST_DRIVER=m modules
-	@touch $@
+# The same drivers that are built in, for the tests that load them; the C LUO exports nothing.
+modules := $(O)/driver-rust/luo_test.ko $(O)/samples-rust/rust_liveupdate.ko
+debug_modules := $(O)/driver-rust-debug/luo_test.ko $(O)/samples-rust-debug/rust_liveupdate.ko
+$(filter %/luo_test.ko,$(modules) $(debug_modules)): $(O)/driver-%/luo_test.ko: $(tree)-%/.built
+	$(call module,the test driver,tests/driver,CONFIG_LIVEUPDATE_TEST_DRIVER)
+$(filter %/rust_liveupdate.ko,$(modules) $(debug_modules)): $(O)/samples-%/rust_liveupdate.ko: \
+		$(tree)-%/.built
+	$(call module,the sample,samples,CONFIG_SAMPLE_RUST_LIVEUPDATE)
 
-# So is the sample.
-sample := $(O)/samples-rust/rust_liveupdate.ko
-debug_sample := $(O)/samples-rust-debug/rust_liveupdate.ko
-$(sample) $(debug_sample): $(O)/samples-%/rust_liveupdate.ko: $(tree)-%/.built
-	@$(step) 'Building the sample as a module' $(logs)/sample-$*.log \
-		$(kmake) O=$(tree)-$* M=$(CURDIR)/samples MO=$(@D) \
-		CONFIG_SAMPLE_RUST_LIVEUPDATE=m modules
-	@touch $@
-
-modules := $(module) $(sample)
-debug_modules := $(debug_module) $(debug_sample)
+# module WHAT,DIRECTORY,SYMBOL
+define module
+@$(step) 'Building $(1) as a module' $(logs)/module-$(basename $(@F))-$*.log \
+	$(kmake) O=$(tree)-$* M=$(CURDIR)/$(2) MO=$(@D) $(3)=m modules
+@touch $@
+endef
 
 $(O)/headers/.installed: $(tree)/.staged | $(kernel)/.config
 	@$(step) 'Installing the uapi headers' $(logs)/headers.log \

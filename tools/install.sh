@@ -54,7 +54,6 @@ uninstall)
 	[ -d "$target" ] || die "$tree has no LUO in Rust installed"
 	[ ! -h "$target" ] || die "$target is a link: not made by 'make install'"
 	changed=$(cd "$scratch/rust" && diff -rq -x '*.o' -x '.*.cmd' -x '*.a' -x '*.ko' -x '*.mod*' -x modules.order \
-		-x '*.rmeta' -x doctests \
 		. "$target") ||
 		die "$target is not what this version installs: $(echo "$changed" | head -n 1)"
 	find rust -type f | while read -r file; do
