@@ -411,16 +411,20 @@ impl Handlers {
 
     /// Adds a handler, of which no file depends on an FLB.
     ///
-    /// Returns `EEXIST` if it is there already.
+    /// Returns `EEXIST` if there is one with the same compatible string.
     pub(crate) fn add(self: Pin<&mut Self>, handler: EntryRef<FileHandler>) -> Result {
         let this = self.project();
 
-        if this.list.iter().any(|it| ptr::eq(it, &*handler)) {
+        if this
+            .list
+            .iter()
+            .any(|it| it.compatible() == handler.compatible())
+        {
             return Err(EEXIST);
         }
 
-        // SAFETY: The handler is not on this list. By what its maker promised it is on no other one,
-        // and nobody knows of the list in it.
+        // SAFETY: The handler is not on this list, as none of its name is. By what its maker promised
+        // it is on no other one, and nobody knows of the list in it.
         unsafe {
             handler.init_link();
             Dependencies::init_raw(handler.flb_list());

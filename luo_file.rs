@@ -165,19 +165,15 @@ impl Registry {
 
         let mut registrations = self.registrations.write();
         let handlers = registrations.as_mut().project().handlers;
+        let added = handlers.add(handler.clone());
 
-        if handlers
-            .iter()
-            .any(|it| it.compatible() == handler.compatible())
-        {
+        if added == Err(EEXIST) {
             pr_err!(
                 "a file handler '{}' is registered already\n",
                 BStr::from_bytes(handler.compatible())
             );
-            return Err(EEXIST);
         }
-
-        handlers.add(handler)
+        added
     }
 
     /// Unregisters a handler, and its FLBs with it. May sleep; takes the registry to write.

@@ -379,7 +379,9 @@ impl OutgoingTable {
     fn add(&mut self, sessions: &'static Sessions, name: Name) -> Result<Arc<Session<Outgoing>>> {
         let count = self.sessions.len();
 
-        self.make_room()?;
+        // The arrays are kept when there are fewer again.
+        self.sessions.reserve(1)?;
+        self.blocks.reserve(count + 1)?;
         self.sessions
             .vacant(&name)
             .and_then(|vacant| {
@@ -391,12 +393,6 @@ impl OutgoingTable {
                 Ok(session)
             })
             .inspect_err(|_| self.blocks.shrink(count))
-    }
-
-    /// Makes room for one more session. The arrays are kept when there are fewer again.
-    fn make_room(&mut self) -> Result {
-        self.sessions.reserve(1)?;
-        self.blocks.reserve(self.sessions.len() + 1)
     }
 
     fn remove(&mut self, session: &Session<Outgoing>) {

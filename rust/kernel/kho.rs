@@ -256,7 +256,8 @@ impl<T: ?Sized> Deref for Preserved<T> {
 
 impl<T: ?Sized> DerefMut for Preserved<T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: As in `deref()`, and `self` is borrowed exclusively.
+        // SAFETY: By the type invariants, `ptr` points to a valid `T` that is owned by `self`, which
+        // is borrowed exclusively.
         unsafe { self.ptr.as_mut() }
     }
 }

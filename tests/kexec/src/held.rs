@@ -6,9 +6,9 @@
 //! That is what KHO preserves, and memory: told to by [`OWNERS`], the kernel knows of each object
 //! the call stack that allocated it. What LUO wanted, or somebody on its behalf, has one of its
 //! functions in that stack. What a driver registered stays for as long as the driver does, and has
-//! an initcall in it; arrays that have grown with the number of sessions stay as they are, and have
-//! `make_room`; and what the slab allocator takes to manage the objects of other caches was asked
-//! for in exchanging a sheaf of a processor's.
+//! an initcall in it, and so do the arrays with room for the sessions that a test makes; what the
+//! slab allocator takes to manage the objects of other caches was asked for in exchanging a sheaf of
+//! a processor's.
 
 use crate::{preserved, World};
 use anyhow::{ensure, Context, Result};
