@@ -10,13 +10,16 @@ use crate::{
         FileHandler,
         Flb, //
     },
+    luo_file::Fellows,
     luo_flb::Holder, //
 };
 use core::ptr::NonNull;
 use kernel::{
     bindings,
     error::from_result,
-    prelude::*, //
+    fs::File,
+    prelude::*,
+    sync::aref::ARef, //
 };
 
 #[cfg(CONFIG_LIVEUPDATE_TEST)]
@@ -292,4 +295,60 @@ pub(crate) unsafe extern "C" fn liveupdate_flb_put_outgoing(flb: *mut bindings::
         // SAFETY: The caller promises what is asked for.
         unsafe { Flb::new(&registry.flb_once, flb) }.put_outgoing(Holder::Reference);
     }
+}
+
+/// Stores the file of `token` in `filep`, with a reference for the caller. It is one of the session
+/// whose file a callback is about, and is retrieved now if nobody has.
+///
+/// Returns `-EINVAL` if there is no session, and otherwise as [`Fellows::file`].
+///
+/// # Safety
+///
+/// `session` has to be null, or what a callback was given that has not returned; `filep` has to be
+/// valid for a write.
+#[export]
+pub(crate) unsafe extern "C" fn liveupdate_get_file_incoming(
+    session: *mut bindings::liveupdate_session,
+    token: u64,
+    filep: *mut *mut bindings::file,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The caller promises what is asked for.
+        let fellows = unsafe { Fellows::from_raw(session) }.ok_or(EINVAL)?;
+        let file = fellows.file(token)?;
+
+        // SAFETY: The caller promises that this is valid.
+        unsafe { *filep = ARef::into_raw(file).as_ptr().cast() };
+        Ok(0)
+    })
+}
+
+/// Stores in `tokenp`, if that is not null, the token under which the session whose file a callback
+/// is about preserves `file`.
+///
+/// Returns `-EINVAL` if there is no session or no file, and otherwise as [`Fellows::token_of`].
+///
+/// # Safety
+///
+/// `session` has to be null, or what a callback was given that has not returned; `file` has to be
+/// null, or an open file for the time of the call; `tokenp` has to be null, or valid for a write.
+#[export]
+pub(crate) unsafe extern "C" fn liveupdate_get_token_outgoing(
+    session: *mut bindings::liveupdate_session,
+    file: *mut bindings::file,
+    tokenp: *mut u64,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The caller promises what is asked for.
+        let fellows = unsafe { Fellows::from_raw(session) }.ok_or(EINVAL)?;
+        let file = NonNull::new(file).ok_or(EINVAL)?;
+        // SAFETY: The caller promises that the file is open. It is only looked for.
+        let token = fellows.token_of(unsafe { File::from_raw_file(file.as_ptr()) })?;
+
+        if let Some(tokenp) = NonNull::new(tokenp) {
+            // SAFETY: The caller promises that this is valid.
+            unsafe { tokenp.write(token) };
+        }
+        Ok(0)
+    })
 }

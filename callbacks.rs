@@ -19,6 +19,7 @@ use crate::{
         EntryRef,
         List, //
     },
+    luo_file::Fellows,
     luo_flb::{
         Dependencies,
         State, //
@@ -71,6 +72,25 @@ fn callback_result(ret: c_int) -> Result {
     match ret {
         0 => Ok(()),
         err => Err(Error::from_errno(err)),
+    }
+}
+
+impl<'a> Fellows<'a> {
+    /// What a callback is given to ask for them.
+    fn as_raw(&self) -> *mut bindings::liveupdate_session {
+        ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// The fellows that a callback asks for.
+    ///
+    /// # Safety
+    ///
+    /// `session` has to be null, or what a callback was given that does not return for as long as
+    /// the result is there.
+    pub(crate) unsafe fn from_raw(session: *mut bindings::liveupdate_session) -> Option<&'a Self> {
+        // SAFETY: By the caller's guarantee this is null or what `as_raw()` made of a reference
+        // that is borrowed until the callback returns.
+        unsafe { session.cast::<Self>().as_ref() }
     }
 }
 
@@ -178,9 +198,11 @@ impl FileHandler {
         &self,
         select: FileCallback<R>,
         file: Option<&File>,
+        fellows: &Fellows<'_>,
         mut args: FileArgs,
     ) -> Option<(R, FileArgs)> {
         args.handler = self.0.get();
+        args.session = fellows.as_raw();
         args.file = file.map_or(ptr::null_mut(), |file| file.as_ptr());
 
         // SAFETY: The callback is one of this handler, which is valid, and the file is borrowed for
@@ -199,11 +221,22 @@ impl Handler {
     /// Preserves a file that it can preserve, and keeps what it needs for as long.
     ///
     /// Returns what the handler answers. May sleep.
-    pub(crate) fn preserve<T>(self, file: ARef<File>, needs: T) -> Result<PreservedFile<T>> {
+    pub(crate) fn preserve<T>(
+        self,
+        file: ARef<File>,
+        fellows: &Fellows<'_>,
+        needs: T,
+    ) -> Result<PreservedFile<T>> {
         // SAFETY: The arguments are 0.
-        let (ret, args) =
-            unsafe { self.call(|ops| ops.preserve, Some(&file), FileArgs::default()) }
-                .ok_or(EINVAL)?;
+        let answer = unsafe {
+            self.call(
+                |ops| ops.preserve,
+                Some(&file),
+                fellows,
+                FileArgs::default(),
+            )
+        };
+        let (ret, args) = answer.ok_or(EINVAL)?;
 
         callback_result(ret)?;
         Ok(PreservedFile {
@@ -224,10 +257,11 @@ impl Deref for Handler {
     }
 }
 
-/// A file that a handler preserves, until this is dropped. That may sleep.
+/// A file that a handler preserves, until [`Self::unpreserve`].
 ///
 /// The fields are in the order in which they go after that: what the file needed, the handler, whose
 /// module may be unloaded when nothing refers to it any more, and the file, which may be closed.
+#[must_use = "a file stays preserved unless this is unpreserved"]
 pub(crate) struct PreservedFile<T> {
     _needs: T,
     handler: Handler,
@@ -245,12 +279,17 @@ impl<T> PreservedFile<T> {
         &self.handler
     }
 
+    /// The file itself.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// What the handler wants to know again in the next kernel.
     pub(crate) fn data(&self) -> u64 {
         self.data
     }
 
-    fn call<R>(&self, select: FileCallback<R>) -> Option<(R, FileArgs)> {
+    fn call<R>(&self, select: FileCallback<R>, fellows: &Fellows<'_>) -> Option<(R, FileArgs)> {
         let args = FileArgs {
             serialized_data: self.data,
             private_data: self.private,
@@ -258,14 +297,14 @@ impl<T> PreservedFile<T> {
         };
 
         // SAFETY: The arguments are what `preserve` and `freeze` gave out for this file.
-        unsafe { self.handler.call(select, Some(&self.file), args) }
+        unsafe { self.handler.call(select, Some(&self.file), fellows, args) }
     }
 
     /// This kernel is about to end.
     ///
     /// Returns what the handler answers. May sleep.
-    pub(crate) fn freeze(&mut self) -> Result {
-        if let Some((ret, args)) = self.call(|ops| ops.freeze) {
+    pub(crate) fn freeze(&mut self, fellows: &Fellows<'_>) -> Result {
+        if let Some((ret, args)) = self.call(|ops| ops.freeze, fellows) {
             callback_result(ret)?;
             self.data = args.serialized_data;
         }
@@ -274,14 +313,13 @@ impl<T> PreservedFile<T> {
     }
 
     /// This kernel goes on after all. May sleep.
-    pub(crate) fn unfreeze(&self) {
-        self.call(|ops| ops.unfreeze);
+    pub(crate) fn unfreeze(&self, fellows: &Fellows<'_>) {
+        self.call(|ops| ops.unfreeze, fellows);
     }
-}
 
-impl<T> Drop for PreservedFile<T> {
-    fn drop(&mut self) {
-        self.call(|ops| ops.unpreserve);
+    /// Makes it an ordinary file again. May sleep.
+    pub(crate) fn unpreserve(self, fellows: &Fellows<'_>) {
+        self.call(|ops| ops.unpreserve, fellows);
     }
 }
 
@@ -319,12 +357,7 @@ impl HandedOverFile {
         &self.handler
     }
 
-    /// Whether nobody has asked for it.
-    pub(crate) fn is_waiting(&self) -> bool {
-        matches!(self.retrieval, Retrieval::Waiting)
-    }
-
-    fn call<R>(&self, select: FileCallback<R>) -> Option<(R, FileArgs)> {
+    fn call<R>(&self, select: FileCallback<R>, fellows: &Fellows<'_>) -> Option<(R, FileArgs)> {
         let (file, retrieve_status) = match &self.retrieval {
             Retrieval::Waiting => (None, 0),
             Retrieval::Done(file) => (Some(&**file), 1),
@@ -338,26 +371,36 @@ impl HandedOverFile {
 
         // SAFETY: The file is what `retrieve` gave out, and its status what it returned. The rest is
         // 0, or for the handler to check.
-        unsafe { self.handler.call(select, file, args) }
+        unsafe { self.handler.call(select, file, fellows, args) }
     }
 
-    /// Returns the file, which the handler makes the first time.
+    /// The file, or what the handler answered instead; [`None`] if nobody has asked for it.
+    pub(crate) fn retrieved(&self) -> Option<Result<ARef<File>>> {
+        match &self.retrieval {
+            Retrieval::Waiting => None,
+            Retrieval::Done(file) => Some(Ok(file.clone())),
+            Retrieval::Failed(err) => Some(Err(*err)),
+        }
+    }
+
+    /// Has the handler make the file, if nobody has asked for it.
     ///
     /// Returns what the handler answered, then and whenever asked again. May sleep.
-    pub(crate) fn retrieve(&mut self) -> Result<ARef<File>> {
-        if self.is_waiting() {
-            self.retrieval = self.make().map_or_else(Retrieval::Failed, Retrieval::Done);
+    pub(crate) fn retrieve(&mut self, fellows: &Fellows<'_>) -> Result<ARef<File>> {
+        if let Some(answer) = self.retrieved() {
+            return answer;
         }
 
-        match &self.retrieval {
-            Retrieval::Done(file) => Ok(file.clone()),
-            Retrieval::Failed(err) => Err(*err),
-            Retrieval::Waiting => Err(EINVAL),
-        }
+        let made = self.make(fellows);
+        self.retrieval = match &made {
+            Ok(file) => Retrieval::Done(file.clone()),
+            Err(err) => Retrieval::Failed(*err),
+        };
+        made
     }
 
-    fn make(&self) -> Result<ARef<File>> {
-        let (ret, args) = self.call(|ops| ops.retrieve).ok_or(EINVAL)?;
+    fn make(&self, fellows: &Fellows<'_>) -> Result<ARef<File>> {
+        let (ret, args) = self.call(|ops| ops.retrieve, fellows).ok_or(EINVAL)?;
 
         callback_result(ret)?;
         let file = NonNull::new(args.file).ok_or(EINVAL)?;
@@ -368,14 +411,14 @@ impl HandedOverFile {
     }
 
     /// Whether the handler can let go of it. May sleep.
-    pub(crate) fn can_finish(&self) -> bool {
-        self.call(|ops| ops.can_finish)
+    pub(crate) fn can_finish(&self, fellows: &Fellows<'_>) -> bool {
+        self.call(|ops| ops.can_finish, fellows)
             .is_none_or(|(can_finish, _)| can_finish)
     }
 
     /// The handler lets go of it, and of what the previous kernel left of it. May sleep.
-    pub(crate) fn finish(self) -> FinishedFile {
-        self.call(|ops| ops.finish);
+    pub(crate) fn finish(self, fellows: &Fellows<'_>) -> FinishedFile {
+        self.call(|ops| ops.finish, fellows);
         FinishedFile(self)
     }
 }

@@ -9,9 +9,12 @@
 //!
 //! # Callbacks
 //!
-//! All callbacks may sleep. Those about a file that is preserved, here or by the previous kernel,
-//! are made with its session locked, so a handler never sees two at once for one such file, and
-//! with the handler's module pinned from `preserve`, or from the restore of the session, on. Only
+//! All callbacks may sleep. A handler never sees two at once for one file that is preserved, here or
+//! by the previous kernel: who makes one takes the file out of its session for that time, and puts
+//! it back. Its place is kept, and its session is not locked meanwhile, so files of one session are
+//! preserved, and retrieved, side by side, and a callback may ask for [`Fellows`] of its file.
+//!
+//! The handler's module is pinned from `preserve`, or from the restore of the session, on. Only
 //! `can_preserve` comes before that: several tasks may ask for one file at a time, and what keeps
 //! the module is that the handler cannot be unregistered meanwhile.
 //!
@@ -47,9 +50,14 @@ use crate::{
         Table, //
     }, //
 };
-use core::ptr;
+use core::{
+    mem,
+    ptr, //
+};
 use kernel::{
     fs::File,
+    kthread,
+    new_condvar,
     new_mutex,
     new_spinlock,
     prelude::*,
@@ -65,7 +73,9 @@ use kernel::{
             new_rw_semaphore,
             RwSemaphore, //
         },
+        CondVar,
         Mutex,
+        MutexGuard,
         SpinLock, //
     }, //
 };
@@ -270,13 +280,47 @@ impl Drop for FileId {
     }
 }
 
-/// A preserved file of this kernel. While it is preserved it depends on FLBs, and is spoken for.
+/// The other files of a session, for a callback about one of them: what C code knows as
+/// `struct liveupdate_session`.
 ///
-/// Dropping it makes it an ordinary file again.
+/// It is there as long as the callback runs, which may pass it on to other threads.
+pub(crate) enum Fellows<'a> {
+    /// Those of a session of this kernel.
+    Outgoing(&'a OutgoingFiles),
+    /// Those of a session of the previous kernel.
+    Incoming(Asker<'a>),
+}
+
+impl Fellows<'_> {
+    /// The file of `token`, which is retrieved now if nobody has.
+    ///
+    /// Returns `EINVAL` if the session is one of this kernel, `ENOENT` if it has no such file,
+    /// `ELOOP` if that one waits for the file that asks, what its handler answered, or `ENOMEM`. May
+    /// sleep.
+    pub(crate) fn file(&self, token: u64) -> Result<ARef<File>> {
+        match self {
+            Self::Outgoing(_) => Err(EINVAL),
+            Self::Incoming(asker) => asker.ask(token),
+        }
+    }
+
+    /// The token under which the session preserves a file.
+    ///
+    /// Returns `EINVAL` if the session is one of the previous kernel, `ENOENT` if it does not
+    /// preserve that file, or does not yet, `ENOMEM`. May sleep.
+    pub(crate) fn token_of(&self, file: &File) -> Result<u64> {
+        match self {
+            Self::Outgoing(files) => files.token_of(file),
+            Self::Incoming(_) => Err(EINVAL),
+        }
+    }
+}
+
+/// A preserved file of this kernel. While it is preserved it depends on FLBs, and is spoken for.
 type OutgoingFile = PreservedFile<(HeldFlbs, FileId)>;
 
 impl OutgoingFile {
-    fn new(registry: &'static Registry, file: ARef<File>) -> Result<Self> {
+    fn new(registry: &'static Registry, file: ARef<File>, fellows: &Fellows<'_>) -> Result<Self> {
         let node = FileId::reserve()?;
         let registrations = registry.registrations.read();
         let (handler, dependencies) = registrations.handler_for(&file)?;
@@ -284,7 +328,7 @@ impl OutgoingFile {
         let flbs = HeldFlbs::preserve(dependencies)?;
         drop(registrations);
 
-        handler.preserve(file, (flbs, id))
+        handler.preserve(file, fellows, (flbs, id))
     }
 
     fn to_wire(&self, token: u64) -> wire::File {
@@ -299,107 +343,279 @@ impl OutgoingFile {
     }
 }
 
-/// The files that a session of this kernel preserves.
+/// What has a place in a session of this kernel.
+enum OutgoingPlace {
+    /// A token that is taken, of a file that is being preserved, or is no longer.
+    Taken,
+    /// A file.
+    Here(OutgoingFile),
+    /// A file that its handler is at work on. This is its address.
+    Away(u64),
+}
+
+impl OutgoingPlace {
+    /// The address of the file, if it is preserved.
+    fn address(&self) -> Option<u64> {
+        match self {
+            Self::Taken => None,
+            Self::Here(file) => Some(address(file.file())),
+            Self::Away(address) => Some(*address),
+        }
+    }
+}
+
+/// What tells an open file from all other open files.
+fn address(file: &File) -> u64 {
+    file.as_ptr().addr() as u64
+}
+
+/// The places of a session of this kernel.
 ///
 /// # Invariants
 ///
-/// `blocks` has room for all files and no block to spare.
-pub(crate) struct OutgoingFiles {
-    /// By token, in the order in which they were preserved.
-    files: Table<(u64, OutgoingFile)>,
+/// `blocks` has room for all of them and no block to spare.
+struct OutgoingSet {
+    /// By token, in the order in which these were taken.
+    files: Table<(u64, OutgoingPlace)>,
     blocks: BlockSet<wire::File>,
+    /// The token of each file, by its address, since somebody asked for one.
+    tokens: Option<Table<(u64, u64)>>,
 }
 
-impl OutgoingFiles {
-    /// Starts without files; they will be written into blocks of `block_size` bytes.
-    pub(crate) fn new(block_size: usize) -> Self {
-        Self {
-            files: Table::new(),
-            blocks: BlockSet::new(block_size),
+impl OutgoingSet {
+    /// Takes the file at a place, which is at work from now on.
+    fn take(&mut self, place: usize) -> Option<(u64, OutgoingFile)> {
+        let (token, file) = self.files.nth_mut(place)?;
+        let away = OutgoingPlace::Away(file.address()?);
+
+        match mem::replace(file, away) {
+            OutgoingPlace::Here(file) => Some((*token, file)),
+            _ => None,
         }
     }
 
-    /// Makes all files ordinary ones again, last to first. May sleep.
-    pub(crate) fn clear(&mut self) {
-        self.files.drain_back().for_each(drop);
-        self.blocks.shrink(0);
+    /// Puts a file, or what is left of it, back.
+    fn put(&mut self, place: usize, file: OutgoingPlace) {
+        if let Some((_, it)) = self.files.nth_mut(place) {
+            *it = file;
+        }
     }
 
-    /// Preserves the file that `fget` gets as `token`.
+    /// Takes a token, and with it the place of its file.
     ///
-    /// Returns `EEXIST` if there is a file of that token in this session, what `fget` returns,
-    /// `ENOENT` if no handler can preserve it, `EBUSY` if it is preserved already,
-    /// here or in another session, `ENOMEM`, or what the handler answers. May sleep.
-    pub(crate) fn preserve(
-        &mut self,
-        registry: &'static Registry,
-        token: u64,
-        fget: impl FnOnce() -> Result<ARef<File>>,
-    ) -> Result {
+    /// Returns `EEXIST` if it is taken, `ENOMEM`. May sleep.
+    fn claim(&mut self, token: u64) -> Result {
         let count = self.files.len();
         let vacant = self.files.vacant(&token)?.ok_or(EEXIST)?;
 
         self.blocks.reserve(count + 1)?;
-        fget()
-            .and_then(|file| OutgoingFile::new(registry, file))
-            .and_then(|file| vacant.insert((token, file)))
+        vacant
+            .insert((token, OutgoingPlace::Taken))
             .inspect_err(|_| self.blocks.shrink(count))
     }
 
-    /// Freezes all files, in order, and writes them down; returns where.
+    /// A file of a token that was taken is preserved now.
+    fn preserved(&mut self, token: u64, file: OutgoingFile) {
+        if let Some(tokens) = &mut self.tokens {
+            // Without memory, they are gathered again when somebody asks.
+            if enter(tokens, (address(file.file()), token)).is_err() {
+                self.tokens = None;
+            }
+        }
+        if let Some((_, it)) = self.files.get_mut(&token) {
+            *it = OutgoingPlace::Here(file);
+        }
+    }
+
+    /// A file of a token that was taken could not be preserved.
+    fn give_up(&mut self, token: u64) {
+        self.files.remove(&token);
+        self.blocks.shrink(self.files.len());
+    }
+
+    fn token_of(&mut self, address: u64) -> Result<u64> {
+        let tokens = match &mut self.tokens {
+            Some(tokens) => tokens,
+            unknown => {
+                let mut tokens = Table::new();
+
+                tokens.reserve(self.files.len())?;
+                for (token, file) in self.files.iter() {
+                    if let Some(address) = file.address() {
+                        enter(&mut tokens, (address, *token))?;
+                    }
+                }
+                unknown.insert(tokens)
+            }
+        };
+
+        tokens.get(&address).map(|(_, token)| *token).ok_or(ENOENT)
+    }
+}
+
+/// Adds an entry, unless there is one of that key.
+fn enter(table: &mut Table<(u64, u64)>, entry: (u64, u64)) -> Result {
+    match table.vacant(&entry.0)? {
+        Some(vacant) => vacant.insert(entry),
+        None => Ok(()),
+    }
+}
+
+/// The files that a session of this kernel preserves.
+#[pin_data(PinnedDrop)]
+pub(crate) struct OutgoingFiles {
+    #[pin]
+    set: Mutex<OutgoingSet>,
+}
+
+impl OutgoingFiles {
+    /// Starts without files; they will be written into blocks of `block_size` bytes.
+    pub(crate) fn new(block_size: usize) -> impl PinInit<Self> {
+        let set = OutgoingSet {
+            files: Table::new(),
+            blocks: BlockSet::new(block_size),
+            tokens: None,
+        };
+
+        pin_init!(Self { set <- new_mutex!(set, "luo_session") })
+    }
+
+    /// Makes all files ordinary ones again, last to first. Nobody may be preserving one. May sleep.
+    pub(crate) fn clear(&self) {
+        let mut set = self.set.lock();
+
+        for place in (0..set.files.places()).rev() {
+            let Some((_, file)) = set.take(place) else {
+                continue;
+            };
+            let address = address(file.file());
+
+            drop(set);
+            file.unpreserve(&Fellows::Outgoing(self));
+            set = self.set.lock();
+            set.put(place, OutgoingPlace::Taken);
+            if let Some(tokens) = &mut set.tokens {
+                tokens.remove(&address);
+            }
+        }
+        set.files.drain_back().for_each(drop);
+        set.blocks.shrink(0);
+    }
+
+    /// Preserves the file that `fget` gets as `token`.
+    ///
+    /// Returns `EEXIST` if the token is taken in this session, what `fget` returns, `ENOENT` if no
+    /// handler can preserve it, `EBUSY` if it is preserved already, here or in another session,
+    /// `ENOMEM`, or what the handler answers. May sleep.
+    pub(crate) fn preserve(
+        &self,
+        registry: &'static Registry,
+        token: u64,
+        fget: impl FnOnce() -> Result<ARef<File>>,
+    ) -> Result {
+        self.set.lock().claim(token)?;
+
+        let file =
+            fget().and_then(|file| OutgoingFile::new(registry, file, &Fellows::Outgoing(self)));
+        let mut set = self.set.lock();
+
+        match file {
+            Ok(file) => {
+                set.preserved(token, file);
+                Ok(())
+            }
+            Err(err) => {
+                set.give_up(token);
+                Err(err)
+            }
+        }
+    }
+
+    /// Freezes all files, in order, and writes them down; returns where. Nobody may be preserving
+    /// one.
     ///
     /// On failure those that were frozen are unfrozen, last to first, and nothing is written.
     ///
     /// Returns what a handler answers. May sleep.
-    pub(crate) fn freeze(&mut self) -> Result<wire::FileSet> {
-        let mut frozen = 0;
-        let result = self.files.iter_mut().try_for_each(|(token, file)| {
-            file.freeze().inspect_err(|err| {
+    pub(crate) fn freeze(&self) -> Result<wire::FileSet> {
+        let mut set = self.set.lock();
+        let mut count = 0;
+
+        for place in 0..set.files.places() {
+            let Some((token, mut file)) = set.take(place) else {
+                continue;
+            };
+
+            drop(set);
+            let frozen = file.freeze(&Fellows::Outgoing(self)).inspect_err(|err| {
                 pr_warn!(
                     "the '{}' of token {:#x} refused to freeze: {:?}\n",
                     BStr::from_bytes(file.handler().compatible()),
                     token,
                     err
                 )
-            })?;
-            frozen += 1;
+            });
+            let record = file.to_wire(token);
 
-            self.blocks.write(frozen - 1, file.to_wire(*token))
-        });
+            set = self.set.lock();
+            set.put(place, OutgoingPlace::Here(file));
 
-        if let Err(err) = result {
-            self.unfreeze_first(frozen);
-            return Err(err);
+            let end = place + usize::from(frozen.is_ok());
+            let written = frozen.and_then(|()| set.blocks.write(count, record));
+            if let Err(err) = written {
+                drop(set);
+                self.unfreeze_before(end);
+                return Err(err);
+            }
+            count += 1;
         }
 
         Ok(wire::FileSet {
-            files: self.blocks.head(),
-            count: self.files.len() as u64,
+            files: set.blocks.head(),
+            count: count as u64,
         })
     }
 
     /// Undoes [`Self::freeze`], last to first. May sleep.
-    pub(crate) fn unfreeze(&mut self) {
-        self.unfreeze_first(self.files.len());
+    pub(crate) fn unfreeze(&self) {
+        let places = self.set.lock().files.places();
+
+        self.unfreeze_before(places);
     }
 
-    fn unfreeze_first(&mut self, count: usize) {
-        let others = self.files.len() - count;
+    /// Unfreezes the files before a place, last to first.
+    fn unfreeze_before(&self, place: usize) {
+        let mut set = self.set.lock();
 
-        for (_, file) in self.files.iter().rev().skip(others) {
-            file.unfreeze();
+        for place in (0..place).rev() {
+            let Some((_, file)) = set.take(place) else {
+                continue;
+            };
+
+            drop(set);
+            file.unfreeze(&Fellows::Outgoing(self));
+            set = self.set.lock();
+            set.put(place, OutgoingPlace::Here(file));
         }
-        self.blocks.clear();
+        set.blocks.clear();
+    }
+
+    /// The token under which a file is preserved.
+    ///
+    /// Returns `ENOENT` if it is not, or not yet, `ENOMEM`. May sleep.
+    fn token_of(&self, file: &File) -> Result<u64> {
+        self.set.lock().token_of(address(file))
     }
 
     /// Whether a C kernel would refuse so many files.
     pub(crate) fn exceeds_c(&self) -> bool {
-        self.blocks.exceeds_c()
+        self.set.lock().blocks.exceeds_c()
     }
 }
 
-impl Drop for OutgoingFiles {
-    fn drop(&mut self) {
+#[pinned_drop]
+impl PinnedDrop for OutgoingFiles {
+    fn drop(self: Pin<&mut Self>) {
         self.clear();
     }
 }
@@ -424,13 +640,13 @@ impl IncomingFile {
         })
     }
 
-    fn retrieve(&mut self, registry: &'static Registry) -> Result<ARef<File>> {
-        if !self.file.is_waiting() {
-            return self.file.retrieve();
-        }
-
+    fn retrieve(
+        &mut self,
+        registry: &'static Registry,
+        fellows: &Fellows<'_>,
+    ) -> Result<ARef<File>> {
         let node = FileId::reserve()?;
-        let file = self.file.retrieve()?;
+        let file = self.file.retrieve(fellows)?;
         let handler = self.file.handler();
 
         self.id = FileId::claim(registry, handler.id(&file), node)
@@ -445,59 +661,370 @@ impl IncomingFile {
         Ok(file)
     }
 
-    fn finish(self, registry: &Registry) {
+    fn finish(self, registry: &Registry, fellows: &Fellows<'_>) {
         let Self { id, file } = self;
-        let finished = file.finish();
+        let finished = file.finish(fellows);
 
         registry.finish_flbs(finished.handler());
         drop(id);
     }
 }
 
+/// What has a place in a session of the previous kernel.
+enum IncomingPlace {
+    /// A file.
+    Here(IncomingFile),
+    /// A file that its handler is at work on.
+    Away,
+    /// A file that is finished.
+    Finished,
+}
+
+/// How a file was found.
+enum Found {
+    /// With the answer to who asks for it.
+    Answered(Result<ARef<File>>),
+    /// As nobody has asked for it. It is at work from now on, and this is its place.
+    Waiting(usize, IncomingFile),
+    /// At work.
+    Away,
+}
+
+/// The places of a session of the previous kernel.
+struct IncomingSet {
+    /// By token.
+    files: Table<(u64, IncomingPlace)>,
+    /// Who asks for whom at this time, by token.
+    asked: KVec<(u64, u64)>,
+    /// How many files are being retrieved.
+    retrieving: usize,
+    /// How many threads wait for a change.
+    waiting: usize,
+    /// Whether somebody lets go of all files.
+    finishing: bool,
+}
+
+impl IncomingSet {
+    /// Takes the file at a place, which is at work from now on.
+    fn take(&mut self, place: usize) -> Option<(u64, IncomingFile)> {
+        let (token, file) = self.files.nth_mut(place)?;
+
+        match mem::replace(file, IncomingPlace::Away) {
+            IncomingPlace::Here(file) => Some((*token, file)),
+            other => {
+                *file = other;
+                None
+            }
+        }
+    }
+
+    /// Puts a file, or what is left of it, back.
+    fn put(&mut self, place: usize, file: IncomingPlace) {
+        if let Some((_, it)) = self.files.nth_mut(place) {
+            *it = file;
+        }
+    }
+
+    /// Finds the file of `token`, and takes it if nobody has asked for it.
+    ///
+    /// Returns `ENOENT` if there is no such file.
+    fn find(&mut self, token: u64) -> Result<Found> {
+        let place = self.files.place(&token).ok_or(ENOENT)?;
+
+        match self.files.nth(place) {
+            Some((_, IncomingPlace::Here(it))) => {
+                if let Some(answer) = it.file.retrieved() {
+                    return Ok(Found::Answered(answer));
+                }
+            }
+            Some((_, IncomingPlace::Away)) => return Ok(Found::Away),
+            _ => return Err(ENOENT),
+        }
+
+        let (_, file) = self.take(place).ok_or(ENOENT)?;
+        self.retrieving += 1;
+        Ok(Found::Waiting(place, file))
+    }
+
+    /// Whether a file waits for itself if it asks `token`: that is what `asker` is, or waits for it.
+    ///
+    /// Returns `ENOMEM`.
+    fn is_circle(&self, asker: u64, token: u64) -> Result<bool> {
+        let mut reached = KVec::new();
+        let mut next = 0;
+
+        reached.push(token, GFP_KERNEL)?;
+        while let Some(&it) = reached.get(next) {
+            if it == asker {
+                return Ok(true);
+            }
+            for &(_, asked) in self.asked.iter().filter(|(asker, _)| *asker == it) {
+                if !reached.contains(&asked) {
+                    reached.push(asked, GFP_KERNEL)?;
+                }
+            }
+            next += 1;
+        }
+        Ok(false)
+    }
+
+    /// The file `asker` has got its answer from the file `token`.
+    fn answered(&mut self, asker: u64, token: u64) {
+        let last = self.asked.pop();
+
+        // The order of these means nothing.
+        if let Some(last) = last.filter(|&last| last != (asker, token)) {
+            if let Some(it) = self.asked.iter_mut().rfind(|it| **it == (asker, token)) {
+                *it = last;
+            }
+        }
+    }
+}
+
+/// A file of the previous kernel whose handler is at work, and may ask for others.
+pub(crate) struct Asker<'a> {
+    files: &'a IncomingFiles,
+    registry: &'static Registry,
+    token: u64,
+    /// How many handlers are at work on this stack, one for another.
+    depth: u32,
+}
+
+impl Asker<'_> {
+    /// So many handlers have room on one stack.
+    const MAX_DEPTH: u32 = 8;
+
+    /// See [`Fellows::file`].
+    fn ask(&self, token: u64) -> Result<ARef<File>> {
+        let files = self.files;
+        let mut set = files.set.lock();
+
+        set.asked.push((self.token, token), GFP_KERNEL)?;
+        let answer = loop {
+            match set.find(token) {
+                Ok(Found::Answered(answer)) => break answer,
+                Ok(Found::Waiting(place, file)) => {
+                    drop(set);
+                    let answer = self.retrieve(token, Retrieving::new(files, place, file));
+                    set = files.set.lock();
+                    break answer;
+                }
+                Ok(Found::Away) => match set.is_circle(self.token, token) {
+                    Ok(false) => files.wait(&mut set),
+                    Ok(true) => break Err(ELOOP),
+                    Err(err) => break Err(err),
+                },
+                Err(err) => break Err(err),
+            }
+        };
+        set.answered(self.token, token);
+
+        answer
+    }
+
+    /// Retrieves a file for this one. How many ask for each other is up to userspace, so not all of
+    /// them find room on one stack.
+    fn retrieve(&self, token: u64, file: Retrieving<'_>) -> Result<ARef<File>> {
+        let depth = (self.depth + 1) % Self::MAX_DEPTH;
+        let asker = Asker {
+            token,
+            depth,
+            ..*self
+        };
+
+        match depth {
+            0 => kthread::call(c"luo_retrieve", move || file.retrieve(asker))?,
+            _ => file.retrieve(asker),
+        }
+    }
+}
+
+/// A file that is being retrieved. It is put back when this is dropped.
+struct Retrieving<'a> {
+    files: &'a IncomingFiles,
+    place: usize,
+    file: Option<IncomingFile>,
+}
+
+impl<'a> Retrieving<'a> {
+    /// The file that was found at a place.
+    fn new(files: &'a IncomingFiles, place: usize, file: IncomingFile) -> Self {
+        Self {
+            files,
+            place,
+            file: Some(file),
+        }
+    }
+
+    fn retrieve(mut self, asker: Asker<'_>) -> Result<ARef<File>> {
+        let file = self.file.as_mut().ok_or(ENOENT)?;
+
+        file.retrieve(asker.registry, &Fellows::Incoming(asker))
+    }
+}
+
+impl Drop for Retrieving<'_> {
+    fn drop(&mut self) {
+        let mut set = self.files.set.lock();
+
+        if let Some(file) = self.file.take() {
+            set.put(self.place, IncomingPlace::Here(file));
+        }
+        set.retrieving -= 1;
+        self.files.tell(&set);
+    }
+}
+
 /// The files of a session of the previous kernel, by token.
+#[pin_data]
 pub(crate) struct IncomingFiles {
-    files: Table<(u64, IncomingFile)>,
+    #[pin]
+    set: Mutex<IncomingSet>,
+    /// A file is no longer at work, or all that are left have their places again.
+    #[pin]
+    changed: CondVar,
 }
 
 impl IncomingFiles {
     /// Finds and pins the handlers of the files that were handed over.
     ///
     /// Returns `ENOENT` if one is not there, `ENOMEM`. May sleep.
-    pub(crate) fn adopt(registry: &Registry, files: &Table<wire::File>) -> Result<Self> {
+    pub(crate) fn adopt(
+        registry: &Registry,
+        files: &Table<wire::File>,
+    ) -> Result<impl PinInit<Self>> {
         let adopt = |file: &wire::File| -> Result<_> {
-            Ok((file.token, IncomingFile::adopt(registry, file)?))
+            let adopted = IncomingFile::adopt(registry, file)?;
+
+            Ok((file.token, IncomingPlace::Here(adopted)))
+        };
+        let set = IncomingSet {
+            files: files.try_map(adopt)?,
+            asked: KVec::new(),
+            retrieving: 0,
+            waiting: 0,
+            finishing: false,
         };
 
-        Ok(Self {
-            files: files.try_map(adopt)?,
-        })
+        Ok(pin_init!(Self {
+            set <- new_mutex!(set, "luo_session"),
+            changed <- new_condvar!("luo_session_changed"),
+        }))
     }
 
     /// Returns the file of `token`. Its handler makes it the first time; asked again, this returns
-    /// the same file.
+    /// the same file. Waits for those who retrieve it already, or finish.
     ///
     /// Returns `ENOENT` if there is no such file, what the handler answered, then and whenever
-    /// asked again, or `ENOMEM`. May sleep.
-    pub(crate) fn retrieve(
-        &mut self,
-        registry: &'static Registry,
-        token: u64,
-    ) -> Result<ARef<File>> {
-        let (_, file) = self.files.get_mut(&token).ok_or(ENOENT)?;
+    /// asked again, `EINTR` if the task is killed while it waits, or `ENOMEM`. May sleep.
+    pub(crate) fn retrieve(&self, registry: &'static Registry, token: u64) -> Result<ARef<File>> {
+        let mut set = self.set.lock();
 
-        file.retrieve(registry)
+        loop {
+            if !set.finishing {
+                match set.find(token)? {
+                    Found::Answered(answer) => return answer,
+                    Found::Waiting(place, file) => {
+                        drop(set);
+                        let file = Retrieving::new(self, place, file);
+                        return file.retrieve(self.asker(registry, token));
+                    }
+                    Found::Away => {}
+                }
+            }
+            self.wait_killable(&mut set)?;
+        }
+    }
+
+    /// A file whose handler is at work, the first one on its stack.
+    fn asker(&self, registry: &'static Registry, token: u64) -> Asker<'_> {
+        Asker {
+            files: self,
+            registry,
+            token,
+            depth: 0,
+        }
+    }
+
+    /// Something has changed. It is told only if somebody waits.
+    fn tell(&self, set: &IncomingSet) {
+        if set.waiting > 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for a change.
+    fn wait(&self, set: &mut MutexGuard<'_, IncomingSet>) {
+        set.waiting += 1;
+        self.changed.wait(set);
+        set.waiting -= 1;
+    }
+
+    /// As [`Self::wait`], unless the task is killed, which returns `EINTR`.
+    fn wait_killable(&self, set: &mut MutexGuard<'_, IncomingSet>) -> Result {
+        set.waiting += 1;
+        let killed = self.changed.wait_killable(set);
+        set.waiting -= 1;
+
+        if killed {
+            return Err(EINTR);
+        }
+        Ok(())
     }
 
     /// Lets go of all files, last to first, once all handlers say that this is possible. Those
-    /// that nobody asked for are lost.
+    /// that nobody asked for are lost. Waits for those who retrieve one, or finish.
     ///
-    /// Returns `EBUSY` if a handler says that it is not, and then nothing has changed. May sleep.
-    pub(crate) fn finish(&mut self, registry: &Registry) -> Result {
-        if !self.files.iter().all(|(_, it)| it.file.can_finish()) {
-            return Err(EBUSY);
+    /// Returns `EBUSY` if a handler says that it is not, `EINTR` if the task is killed while it
+    /// waits, and then nothing has changed. May sleep.
+    pub(crate) fn finish(&self, registry: &'static Registry) -> Result {
+        let mut set = self.set.lock();
+
+        while set.finishing || set.retrieving > 0 {
+            self.wait_killable(&mut set)?;
         }
-        for (_, file) in self.files.drain_back() {
-            file.finish(registry);
+        set.finishing = true;
+        drop(set);
+
+        let result = self.finish_all(registry);
+        let mut set = self.set.lock();
+
+        if result.is_ok() {
+            set.files.drain_back().for_each(drop);
+        }
+        set.finishing = false;
+        self.tell(&set);
+        result
+    }
+
+    fn finish_all(&self, registry: &'static Registry) -> Result {
+        let mut set = self.set.lock();
+        let places = set.files.places();
+
+        for place in 0..places {
+            let Some((token, file)) = set.take(place) else {
+                continue;
+            };
+
+            drop(set);
+            let fellows = Fellows::Incoming(self.asker(registry, token));
+            let can_finish = file.file.can_finish(&fellows);
+            set = self.set.lock();
+            set.put(place, IncomingPlace::Here(file));
+            if !can_finish {
+                return Err(EBUSY);
+            }
+        }
+        for place in (0..places).rev() {
+            let Some((token, file)) = set.take(place) else {
+                continue;
+            };
+
+            drop(set);
+            let fellows = Fellows::Incoming(self.asker(registry, token));
+            file.finish(registry, &fellows);
+            set = self.set.lock();
+            set.put(place, IncomingPlace::Finished);
         }
 
         Ok(())

@@ -53,3 +53,5 @@ EXPORT_SYMBOL_GPL(liveupdate_flb_get_incoming);
 EXPORT_SYMBOL_GPL(liveupdate_flb_put_incoming);
 EXPORT_SYMBOL_GPL(liveupdate_flb_get_outgoing);
 EXPORT_SYMBOL_GPL(liveupdate_flb_put_outgoing);
+EXPORT_SYMBOL_GPL(liveupdate_get_file_incoming);
+EXPORT_SYMBOL_GPL(liveupdate_get_token_outgoing);

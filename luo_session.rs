@@ -15,12 +15,16 @@
 //!    to write, and keeps it for good if it succeeds.
 //! 2. `luo_outgoing`, `luo_incoming`: mutexes, one for each table of sessions. Taken to add, find
 //!    and remove a session, and for the whole of a reboot or a restore.
-//! 3. `luo_session`, a mutex in each session, for its files. Handlers are called under it.
+//! 3. `luo_session`, a mutex in each session, for the places of its files. A handler that is called
+//!    has its file out of its place, and may ask for others: so this is not held meanwhile, and who
+//!    wants the same file waits until it is back.
 //! 4. `luo_registry`, a `rw_semaphore`: the handlers and FLBs of the [`Registry`]. Held to read, it
 //!    is around a handler's `can_preserve`, an FLB's `preserve`, and those of its callbacks that
 //!    come with a file of the previous kernel.
 //! 5. `luo_flb_outgoing`, `luo_flb_incoming`: mutexes, two in each FLB. Its callbacks are called
 //!    under them.
+//!
+//! Only the gate is held to read while a handler preserves or retrieves: the reboot waits for it.
 //!
 //! The spinlocks `luo_ids` and the mutexes `luo_flb_once` and `luo_handed_over` of the [`Registry`]
 //! are innermost: nothing is taken under them.
@@ -115,7 +119,7 @@ mod alloc_tests;
 /// What differs between sessions of this and of the previous kernel.
 pub(crate) trait Direction: Sized + 'static {
     /// The files of a session.
-    type Files: Send + Unpin;
+    type Files: Send + Sync;
 
     /// What else there is to know of a session.
     type State: Send + Sync;
@@ -140,7 +144,7 @@ pub(crate) struct Session<D: Direction> {
     name: Name,
     state: D::State,
     #[pin]
-    files: Mutex<D::Files>,
+    files: D::Files,
 }
 
 impl<D: Direction> Session<D> {
@@ -148,14 +152,14 @@ impl<D: Direction> Session<D> {
         sessions: &'static Sessions,
         name: Name,
         state: D::State,
-        files: D::Files,
+        files: impl PinInit<D::Files>,
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 sessions,
                 name,
                 state,
-                files <- new_mutex!(files, "luo_session"),
+                files <- files,
             }),
             GFP_KERNEL,
         )
@@ -245,7 +249,7 @@ impl Direction for Outgoing {
         let _gate = session.sessions.gate.read();
 
         // The name stays taken until everything is undone.
-        session.files.lock().clear();
+        session.files.clear();
         session.sessions.outgoing.lock().remove(session);
     }
 }
@@ -256,7 +260,6 @@ impl Session<Outgoing> {
         let gate = self.sessions.gate.read();
 
         self.files
-            .lock()
             .preserve(&self.sessions.registry, request.token, || {
                 ioctl.fget(request.fd)
             })?;
@@ -289,7 +292,7 @@ impl Direction for Incoming {
     fn close(session: &Arc<Session<Self>>) {
         let sessions = session.sessions;
         let _gate = sessions.gate.read();
-        let finished = session.files.lock().finish(&sessions.registry);
+        let finished = session.files.finish(&sessions.registry);
 
         if finished.is_ok() {
             sessions.incoming.lock().remove(session);
@@ -319,7 +322,6 @@ impl Session<Incoming> {
         let fd = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
         let file = self
             .files
-            .lock()
             .retrieve(&self.sessions.registry, request.token)?;
         drop(gate);
 
@@ -337,7 +339,7 @@ impl Session<Incoming> {
         if request.reserved != 0 {
             return Err(EINVAL);
         }
-        self.files.lock().finish(&self.sessions.registry)?;
+        self.files.finish(&self.sessions.registry)?;
         drop(gate);
 
         arg.respond(&request)
@@ -408,12 +410,11 @@ impl OutgoingTable {
         let mut too_long = false;
 
         let frozen_all = self.sessions.iter().try_for_each(|session| {
-            let mut files = session.files.lock();
             let name = session.name.to_field();
-            let file_set = files.freeze()?;
+            let file_set = session.files.freeze()?;
 
             frozen += 1;
-            too_long |= files.exceeds_c();
+            too_long |= session.files.exceeds_c();
             self.blocks
                 .write(frozen - 1, wire::Session { name, file_set })
         });
@@ -431,7 +432,7 @@ impl OutgoingTable {
             let others = self.sessions.len() - frozen;
 
             for session in self.sessions.iter().rev().skip(others) {
-                session.files.lock().unfreeze();
+                session.files.unfreeze();
             }
             self.blocks.clear();
             return Err(err);

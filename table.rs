@@ -201,9 +201,9 @@ impl<T: Keyed> Table<T> {
         self.entries.iter().flatten()
     }
 
-    /// As [`Self::iter`], to change them.
-    pub(crate) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> {
-        self.entries.iter_mut().flatten()
+    /// How many places there are: those of the entries, in their order, and gaps.
+    pub(crate) fn places(&self) -> usize {
+        self.entries.len()
     }
 
     /// The entry at a place: if none was removed, the one that was added when there were so many.
@@ -211,18 +211,28 @@ impl<T: Keyed> Table<T> {
         self.entries.get(place)?.as_ref()
     }
 
-    /// The entry of `key`.
-    pub(crate) fn get(&self, key: &T::Key) -> Option<&T> {
+    /// As [`Self::nth`], to change it.
+    pub(crate) fn nth_mut(&mut self, place: usize) -> Option<&mut T> {
+        self.entries.get_mut(place)?.as_mut()
+    }
+
+    /// The place of the entry of `key`. It stays there as long as none is added.
+    pub(crate) fn place(&self, key: &T::Key) -> Option<usize> {
         let (_, place) = self.find(key).ok()?;
 
-        self.nth(place)
+        Some(place)
+    }
+
+    /// The entry of `key`.
+    pub(crate) fn get(&self, key: &T::Key) -> Option<&T> {
+        self.nth(self.place(key)?)
     }
 
     /// As [`Self::get`], to change it.
     pub(crate) fn get_mut(&mut self, key: &T::Key) -> Option<&mut T> {
-        let (_, place) = self.find(key).ok()?;
+        let place = self.place(key)?;
 
-        self.entries.get_mut(place)?.as_mut()
+        self.nth_mut(place)
     }
 
     /// Makes room for `additional` entries, so that to add them takes no memory.

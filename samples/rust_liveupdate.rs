@@ -33,7 +33,8 @@ use kernel::{
         FileHandler,
         Handle,
         Handler,
-        Registration, //
+        Registration,
+        Session, //
     },
     miscdevice::{
         MiscDevice,
@@ -210,12 +211,12 @@ impl FileHandler for Text {
     }
 
     // Gets the memory. What goes into it may change until the kernel ends.
-    fn preserve(_file: &File) -> Result<kho::Preserved<Saved>> {
+    fn preserve(_file: &File, _session: &Session<'_>) -> Result<kho::Preserved<Saved>> {
         kho::Preserved::new()
     }
 
     // There is nothing to undo, if the kernel goes on: so there is no `unfreeze()`.
-    fn freeze(file: &File, saved: &mut kho::Preserved<Saved>) -> Result {
+    fn freeze(file: &File, saved: &mut kho::Preserved<Saved>, _session: &Session<'_>) -> Result {
         let text = Text::of(file).ok_or(EINVAL)?;
         let content = text.content.lock();
 
@@ -226,7 +227,7 @@ impl FileHandler for Text {
         handle.restore()
     }
 
-    fn retrieve(saved: kho::Restored<Saved>) -> Result<ARef<File>> {
+    fn retrieve(saved: kho::Restored<Saved>, _session: &Session<'_>) -> Result<ARef<File>> {
         let mut content = KVVec::new();
         content.extend_from_slice(saved.text()?, GFP_KERNEL)?;
 

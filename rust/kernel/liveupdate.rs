@@ -40,7 +40,8 @@
 //!         self,
 //!         FileHandler,
 //!         Handle,
-//!         Handler, //
+//!         Handler,
+//!         Session, //
 //!     },
 //!     module_ref::BuiltIn,
 //!     sync::aref::ARef, //
@@ -61,7 +62,7 @@
 //!         false
 //!     }
 //!
-//!     fn preserve(_file: &File) -> Result<kho::Preserved<u64>> {
+//!     fn preserve(_file: &File, _session: &Session<'_>) -> Result<kho::Preserved<u64>> {
 //!         let mut number = kho::Preserved::new()?;
 //!         *number = 17;
 //!         Ok(number)
@@ -71,7 +72,7 @@
 //!         handle.restore()
 //!     }
 //!
-//!     fn retrieve(number: kho::Restored<u64>) -> Result<ARef<File>> {
+//!     fn retrieve(number: kho::Restored<u64>, _session: &Session<'_>) -> Result<ARef<File>> {
 //!         pr_info!("a file with number {}\n", *number);
 //!         Err(ENODEV)
 //!     }
@@ -95,8 +96,18 @@
 
 use crate::{
     bindings,
+    error::to_result,
+    fs::File,
     kho,
-    prelude::*, //
+    prelude::*,
+    sync::aref::ARef, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
 };
 
 mod file;
@@ -132,6 +143,71 @@ const fn compatible<const N: usize>(string: &CStr) -> [u8; N] {
         i += 1;
     }
     field
+}
+
+/// The session of a file, for a callback about that file: a way to its fellows, the other files of
+/// the session.
+///
+/// A file that needs another one hands over under which token that is preserved, which
+/// [`Self::token_of`] tells while it is preserved or frozen itself. In the next kernel, while it is
+/// retrieved, [`Self::file`] gets that one. Whoever is preserved later is undone, and in the next
+/// kernel finished, earlier: so what a file needs has to be preserved before it.
+///
+/// Not every LUO has such look-ups: without, all of them return `EOPNOTSUPP`.
+///
+/// # Invariants
+///
+/// The pointer is null, or what a callback was given that returns after `'a`.
+pub struct Session<'a> {
+    inner: *mut bindings::liveupdate_session,
+    _callback: PhantomData<&'a ()>,
+}
+
+impl Session<'_> {
+    /// # Safety
+    ///
+    /// `session` has to be null, or what a callback was given that does not return as long as the
+    /// result is there.
+    unsafe fn from_raw(session: *mut bindings::liveupdate_session) -> Self {
+        // INVARIANT: By the caller's guarantee.
+        Self {
+            inner: session,
+            _callback: PhantomData,
+        }
+    }
+
+    /// The file of `token` in this session, which the previous kernel preserved. It is retrieved now
+    /// if nobody has.
+    ///
+    /// Returns `EINVAL` if this is a session of this kernel, `ENOENT` if it has no file of that
+    /// token, `ELOOP` if that one waits for the file that asks, what the handler of that file
+    /// returned when it was retrieved, now or before, `ENOMEM`, `EOPNOTSUPP` if this LUO has no
+    /// look-ups. May sleep.
+    pub fn file(&self, token: u64) -> Result<ARef<File>> {
+        let mut file = ptr::null_mut();
+
+        // SAFETY: By the type invariants the callback has not returned.
+        to_result(unsafe { bindings::liveupdate_get_file_incoming(self.inner, token, &mut file) })?;
+        let file = NonNull::new(file).ok_or(ENOENT)?;
+
+        // SAFETY: The file comes with a reference for the caller. There is another one, so nobody
+        // uses its position without a lock.
+        Ok(unsafe { ARef::from_raw(file.cast()) })
+    }
+
+    /// The token under which this session preserves a file.
+    ///
+    /// Returns `EINVAL` if this is a session of the previous kernel, `ENOENT` if it does not preserve
+    /// that file, or does not yet, `ENOMEM`, `EOPNOTSUPP` if this LUO has no look-ups. May sleep.
+    pub fn token_of(&self, file: &File) -> Result<u64> {
+        let mut token = 0;
+
+        // SAFETY: By the type invariants the callback has not returned, and the file is open.
+        to_result(unsafe {
+            bindings::liveupdate_get_token_outgoing(self.inner, file.as_ptr(), &mut token)
+        })?;
+        Ok(token)
+    }
 }
 
 /// A value that is preserved for as long as it exists.

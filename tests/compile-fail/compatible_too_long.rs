@@ -9,7 +9,8 @@ use kernel::{
     liveupdate::{
         FileHandler,
         Handle,
-        Handler, //
+        Handler,
+        Session, //
     },
     module_ref::BuiltIn,
     prelude::*,
@@ -35,7 +36,7 @@ impl FileHandler for Files {
         false
     }
 
-    fn preserve(_file: &File) -> Result<kho::Preserved<u64>> {
+    fn preserve(_file: &File, _session: &Session<'_>) -> Result<kho::Preserved<u64>> {
         Err(EINVAL)
     }
 
@@ -43,7 +44,7 @@ impl FileHandler for Files {
         handle.restore()
     }
 
-    fn retrieve(_restored: kho::Restored<u64>) -> Result<ARef<File>> {
+    fn retrieve(_restored: kho::Restored<u64>, _session: &Session<'_>) -> Result<ARef<File>> {
         Err(EINVAL)
     }
 }

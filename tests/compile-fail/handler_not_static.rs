@@ -9,7 +9,8 @@ use kernel::{
     liveupdate::{
         FileHandler,
         Handle,
-        Handler, //
+        Handler,
+        Session, //
     },
     module_ref::BuiltIn,
     prelude::*,
@@ -30,7 +31,7 @@ impl FileHandler for Files {
         false
     }
 
-    fn preserve(_file: &File) -> Result<kho::Preserved<u64>> {
+    fn preserve(_file: &File, _session: &Session<'_>) -> Result<kho::Preserved<u64>> {
         Err(EINVAL)
     }
 
@@ -38,7 +39,7 @@ impl FileHandler for Files {
         handle.restore()
     }
 
-    fn retrieve(_restored: kho::Restored<u64>) -> Result<ARef<File>> {
+    fn retrieve(_restored: kho::Restored<u64>, _session: &Session<'_>) -> Result<ARef<File>> {
         Err(EINVAL)
     }
 }

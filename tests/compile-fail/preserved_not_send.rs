@@ -10,7 +10,8 @@ use kernel::{
         FileHandler,
         HandOver,
         Handle,
-        Handler, //
+        Handler,
+        Session, //
     },
     module_ref::BuiltIn,
     prelude::*,
@@ -47,7 +48,7 @@ impl FileHandler for Files {
         false
     }
 
-    fn preserve(_file: &File) -> Result<Preserved> {
+    fn preserve(_file: &File, _session: &Session<'_>) -> Result<Preserved> {
         Err(EINVAL)
     }
 
@@ -55,7 +56,7 @@ impl FileHandler for Files {
         handle.restore()
     }
 
-    fn retrieve(_restored: kho::Restored<u64>) -> Result<ARef<File>> {
+    fn retrieve(_restored: kho::Restored<u64>, _session: &Session<'_>) -> Result<ARef<File>> {
         Err(EINVAL)
     }
 }

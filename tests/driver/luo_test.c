@@ -11,7 +11,10 @@
  *   OBJECT/CALLBACK/skip     how many calls are to succeed before that
  *   OBJECT/CALLBACK/errno    the error they are to return (can_* return false)
  *   HANDLER/file             opened: a file that HANDLER can preserve, once its
- *                            number has been written to it
+ *                            number has been written to it; "fd FD" or "token
+ *                            TOKEN" before that makes it need another file: the
+ *                            one of that descriptor, which has to be preserved
+ *                            before it, or whatever is under that token
  *   HANDLER/files            how many such files exist, retrieved ones included
  *   FLB/{incoming,outgoing}  opened: a reference to the FLB's live object, whose
  *                            id can be read from it
@@ -25,7 +28,9 @@
  *
  * where ID is the file's number, or for an FLB the number of the preserve call
  * that made its object. RESULT is what the callback returned, 0 if it returns
- * nothing; for a handler's finish it is the retrieve_status it was given.
+ * nothing; for a handler's finish it is the retrieve_status it was given. A file
+ * that needs another one is logged with CALLBACK "needs" when it has asked for
+ * that, which is before the callback it did so in.
  *
  * So is each word that is damaged,
  *
@@ -38,6 +43,7 @@
 
 #include <linux/anon_inodes.h>
 #include <linux/atomic.h>
+#include <linux/bitfield.h>
 #include <linux/bits.h>
 #include <linux/debugfs.h>
 #include <linux/err.h>
@@ -53,6 +59,7 @@
 #include <linux/module.h>
 #include <linux/reboot.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 
 enum test_cb {
 	CAN_PRESERVE,
@@ -103,8 +110,13 @@ struct test_object {
 	} cb[NR_CALLBACKS];
 };
 
-/* The data handed to LUO: a tag, whether it was frozen, and an id. */
+/*
+ * The data handed to LUO: whether it was frozen, whether it needs another file,
+ * the token of that, a tag, and an id.
+ */
 #define TEST_FROZEN	BIT_ULL(63)
+#define TEST_NEEDS	BIT_ULL(62)
+#define TEST_TOKEN	GENMASK_ULL(61, 40)
 
 static u64 test_data(const struct test_object *obj, u32 id)
 {
@@ -144,11 +156,15 @@ struct test_handler {
  * @handler: The handler that preserves it.
  * @number:  Its identity, given by userspace; 0 until then.
  * @data:    What LUO holds as its serialized data.
+ * @needs:   The file that it needs, if any.
+ * @token:   The part of @data that tells which file it needs.
  */
 struct test_file {
 	struct test_handler *handler;
 	u32 number;
 	u64 data;
+	struct file *needs;
+	u64 token;
 };
 
 static struct test_file *test_file_alloc(struct test_handler *handler)
@@ -167,6 +183,8 @@ static struct test_file *test_file_alloc(struct test_handler *handler)
 static void test_file_free(struct test_file *tf)
 {
 	atomic_dec(&tf->handler->files);
+	if (tf->needs)
+		fput(tf->needs);
 	kfree(tf);
 }
 
@@ -200,16 +218,43 @@ static ssize_t test_file_read(struct file *file, char __user *buf, size_t count,
 	return test_print_u32(buf, count, pos, tf->number);
 }
 
+/* "fd FD" or "token TOKEN": the file needs another one. */
+static int test_file_need(struct test_file *tf, const char *text)
+{
+	u32 fd, token;
+
+	if (tf->number || tf->needs || tf->token)
+		return -EBUSY;
+	if (sscanf(text, "fd %u", &fd) == 1) {
+		tf->needs = fget(fd);
+		return tf->needs ? 0 : -EBADF;
+	}
+	if (sscanf(text, "token %u", &token) == 1) {
+		tf->token = TEST_NEEDS | FIELD_PREP(TEST_TOKEN, token);
+		return 0;
+	}
+
+	return -EINVAL;
+}
+
 static ssize_t test_file_write(struct file *file, const char __user *buf,
 			       size_t count, loff_t *pos)
 {
 	struct test_file *tf = file->private_data;
+	char text[32] = "";
 	u32 number;
 	int err;
 
-	err = kstrtou32_from_user(buf, count, 0, &number);
-	if (err)
-		return err;
+	if (count >= sizeof(text))
+		return -EINVAL;
+	if (copy_from_user(text, buf, count))
+		return -EFAULT;
+
+	err = kstrtou32(text, 0, &number);
+	if (err) {
+		err = test_file_need(tf, text);
+		return err ?: count;
+	}
 	if (!number)
 		return -EINVAL;
 	/* Only once: LUO identifies the file by it. */
@@ -248,6 +293,30 @@ static bool test_can_preserve(struct liveupdate_file_handler *fh, struct file *f
 	return test_trace(&handler->obj, CAN_PRESERVE, tf->number, ok);
 }
 
+/* Logs what a file was told about the one that it needs. */
+static int test_needs(struct test_handler *handler, u32 number, int result)
+{
+	pr_info("%s needs %u = %d\n", handler->obj.name, number, result);
+
+	return result;
+}
+
+/* Asks for the token of the file that @tf needs. */
+static int test_ask_token(struct test_file *tf, struct liveupdate_session *session)
+{
+	u64 token;
+	int err;
+
+	if (!tf->needs)
+		return 0;
+
+	err = liveupdate_get_token_outgoing(session, tf->needs, &token);
+	if (!err)
+		tf->token = TEST_NEEDS | FIELD_PREP(TEST_TOKEN, token);
+
+	return test_needs(tf->handler, tf->number, err);
+}
+
 static int test_preserve(struct liveupdate_file_op_args *args)
 {
 	struct test_handler *handler = to_test_handler(args->handler);
@@ -255,8 +324,10 @@ static int test_preserve(struct liveupdate_file_op_args *args)
 	int err = test_inject(&handler->obj, PRESERVE);
 
 	WARN_ON(tf->handler != handler);
+	if (!err)
+		err = test_ask_token(tf, args->session);
 	if (!err) {
-		tf->data = test_data(&handler->obj, tf->number);
+		tf->data = test_data(&handler->obj, tf->number) | tf->token;
 		args->serialized_data = tf->data;
 		args->private_data = tf;
 	}
@@ -307,14 +378,32 @@ static void test_unfreeze(struct liveupdate_file_op_args *args)
 static u32 test_incoming(struct liveupdate_file_op_args *args)
 {
 	struct test_object *obj = &to_test_handler(args->handler)->obj;
-	u32 number = lower_32_bits(args->serialized_data);
+	u64 data = args->serialized_data;
+	u32 number = lower_32_bits(data);
 	u64 expected = test_data(obj, number);
 
 	if (obj->callbacks & BIT(FREEZE))
 		expected |= TEST_FROZEN;
-	WARN_ON(!number || args->serialized_data != expected);
+	if (data & TEST_NEEDS)
+		expected |= data & (TEST_NEEDS | TEST_TOKEN);
+	WARN_ON(!number || data != expected);
 
 	return number;
+}
+
+/* Asks for the file that one from the previous kernel needs. */
+static int test_ask_file(struct liveupdate_file_op_args *args, u32 number,
+			 struct file **needs)
+{
+	u64 data = args->serialized_data;
+
+	if (!(data & TEST_NEEDS))
+		return 0;
+
+	return test_needs(to_test_handler(args->handler), number,
+			  liveupdate_get_file_incoming(args->session,
+						       FIELD_GET(TEST_TOKEN, data),
+						       needs));
 }
 
 static int test_retrieve(struct liveupdate_file_op_args *args)
@@ -322,17 +411,23 @@ static int test_retrieve(struct liveupdate_file_op_args *args)
 	struct test_handler *handler = to_test_handler(args->handler);
 	u32 number = test_incoming(args);
 	int err = test_inject(&handler->obj, RETRIEVE);
+	struct file *needs = NULL;
 	struct test_file *tf;
 
+	if (!err)
+		err = test_ask_file(args, number, &needs);
 	if (err)
 		goto out;
 
 	tf = test_file_alloc(handler);
 	if (!tf) {
+		if (needs)
+			fput(needs);
 		err = -ENOMEM;
 		goto out;
 	}
 	tf->number = number;
+	tf->needs = needs;
 
 	args->file = anon_inode_getfile_fmode(handler->obj.name, &test_file_fops, tf,
 					      O_RDWR, FMODE_PREAD);

@@ -54,7 +54,7 @@ fn preserve(count: u64, flbs: &str) -> Result {
             Ok((world, files, fd))
         },
         |(world, files, fd)| files.preserve_fd(world.registry(), count, *fd),
-        |(world, mut files, fd), result| {
+        |(world, files, fd), result| {
             let registry = world.registry();
             let before = count as isize;
             let after = before + 1 + flbs.len() as isize;
@@ -165,7 +165,7 @@ mod suite {
         let handler = this.handler('a', 0..1000)?;
         this.edit(handler, |ops| ops.get_id = None);
         this.register(handler)?;
-        let mut files = this.preserved(0..FILES_PER_BLOCK as u64 + 1)?;
+        let files = this.preserved(0..FILES_PER_BLOCK as u64 + 1)?;
         let set = files.freeze()?;
         let mut next = World::new()?;
         next.registered('a', 0..0)?;
@@ -193,12 +193,12 @@ mod suite {
                 this.registered('a', 0..1000)?;
                 next.registered('a', 0..1000)?;
                 next.file(1)?;
-                let mut files = this.preserved(1..2)?;
+                let files = this.preserved(1..2)?;
                 let (incoming, _) = next.read(&files.freeze()?).map_err(|_| EIO)?;
                 Ok((next, incoming))
             },
             |(next, files)| files.retrieve(next.registry(), 1),
-            |(next, mut files), result| {
+            |(next, files), result| {
                 check_errno(&result)?;
                 if result.is_err() {
                     // It is not remembered as the handler's refusal.
@@ -284,7 +284,7 @@ mod suite {
 
         blocks.reserve(3)?;
         for number in 0..3 {
-            let mut preserved = this.preserved(3 * number..3 * number + 3)?;
+            let preserved = this.preserved(3 * number..3 * number + 3)?;
             let entry = wire::Session {
                 name: name(number as u8)?.to_field(),
                 file_set: preserved.freeze()?,
@@ -322,7 +322,7 @@ mod suite {
                     table.restore(next.sessions())?;
                 }
                 check(table.sessions.len() == 3)?;
-                let files = table.sessions.iter().map(|it| it.files.lock().count());
+                let files = table.sessions.iter().map(|it| it.files.count());
                 check(files.eq([3, 3, 3]))?;
 
                 drop(table);

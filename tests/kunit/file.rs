@@ -35,10 +35,10 @@ fn world() -> Result<World> {
 }
 
 /// What the next kernel makes of files 1 to 3.
-fn handed_over() -> Result<(World, IncomingFiles)> {
+fn handed_over() -> Result<(World, Pin<KBox<IncomingFiles>>)> {
     let mut this = world()?;
     let mut next = world()?;
-    let mut files = this.preserved(1..4)?;
+    let files = this.preserved(1..4)?;
 
     for number in 1..4 {
         next.file(number)?;
@@ -60,15 +60,18 @@ pub(crate) type Meaning = KVec<(u64, u64)>;
 impl IncomingFiles {
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        self.files.len()
+        self.set.lock().files.len()
     }
 
     /// What was read, in order.
     pub(crate) fn meaning(&self) -> Result<Meaning> {
-        let mut files = KVec::with_capacity(self.files.len(), GFP_KERNEL)?;
+        let set = self.set.lock();
+        let mut files = KVec::with_capacity(set.files.len(), GFP_KERNEL)?;
 
-        for (token, file) in self.files.iter() {
-            files.push((*token, file.file.data()), GFP_KERNEL)?;
+        for (token, file) in set.files.iter() {
+            if let IncomingPlace::Here(it) = file {
+                files.push((*token, it.file.data()), GFP_KERNEL)?;
+            }
         }
         Ok(files)
     }
@@ -100,7 +103,7 @@ mod suite {
     #[cfg(CONFIG_MODULE_UNLOAD)]
     fn module_pinned_by_each_file() -> Result {
         let mut world = world()?;
-        let mut files = world.preserved(1..4)?;
+        let files = world.preserved(1..4)?;
 
         assert_eq!(world.pins(), 3);
         let (incoming, _) = world.read(&files.freeze()?).map_err(|_| EIO)?;
@@ -115,7 +118,7 @@ mod suite {
     #[cfg(CONFIG_MODULE_UNLOAD)]
     fn no_handler_whose_module_is_going() -> Result {
         let mut world = world()?;
-        let mut files = world.preserved(1..2)?;
+        let files = world.preserved(1..2)?;
         let set = files.freeze()?;
         let fd = world.file(2)?;
         world.forget();
@@ -134,7 +137,7 @@ mod suite {
     #[test]
     fn frozen_in_order_unfrozen_in_reverse() -> Result {
         let mut world = world()?;
-        let mut files = world.preserved(1..4)?;
+        let files = world.preserved(1..4)?;
         world.forget();
 
         assert_eq!(files.freeze()?.count, 3);
@@ -154,11 +157,11 @@ mod suite {
     #[test]
     fn no_files() -> Result {
         let world = world()?;
-        let mut files = OutgoingFiles::default();
+        let files = OutgoingFiles::none()?;
         let set = files.freeze()?;
 
         assert_eq!((set.files, set.count), (0, 0));
-        let (mut incoming, blocks) = world.read(&set).map_err(|_| EIO)?;
+        let (incoming, blocks) = world.read(&set).map_err(|_| EIO)?;
         assert_eq!(blocks, 0);
         incoming.finish(world.registry())?;
         world.expect("")
@@ -166,7 +169,7 @@ mod suite {
 
     #[test]
     fn retrieved_by_token_once() -> Result {
-        let (world, mut files) = handed_over()?;
+        let (world, files) = handed_over()?;
 
         for number in [2, 3, 1] {
             let file = files.retrieve(world.registry(), number)?;
@@ -202,7 +205,7 @@ mod suite {
 
     #[test]
     fn finished_unretrieved() -> Result {
-        let (world, mut files) = handed_over()?;
+        let (world, files) = handed_over()?;
 
         files.retrieve(world.registry(), 2)?;
         world.forget();
@@ -216,7 +219,7 @@ mod suite {
 
     #[test]
     fn dropped_unfinished() -> Result {
-        let (world, mut files) = handed_over()?;
+        let (world, files) = handed_over()?;
 
         files.retrieve(world.registry(), 2)?;
         world.forget();
@@ -238,7 +241,7 @@ mod suite {
                 "a.can_finish(-,1101,0) a.can_finish(2,1102,1) a.can_finish(-,1103,0)",
             ),
         ] {
-            let (world, mut files) = handed_over()?;
+            let (world, files) = handed_over()?;
 
             files.retrieve(world.registry(), 2)?;
             world.forget();
@@ -261,7 +264,7 @@ mod suite {
     #[test]
     fn refused_retrieve_is_remembered() -> Result {
         for refused in 1..4 {
-            let (world, mut files) = handed_over()?;
+            let (world, files) = handed_over()?;
 
             world.refuse("a.retrieve", refused - 1, EILSEQ);
             for number in 1..4 {
@@ -302,8 +305,8 @@ mod suite {
     fn retrieve_that_makes_no_file() -> Result {
         let mut this = world()?;
         let next = world()?;
-        let mut files = this.preserved(1..2)?;
-        let (mut incoming, _) = next.read(&files.freeze()?).map_err(|_| EIO)?;
+        let files = this.preserved(1..2)?;
+        let (incoming, _) = next.read(&files.freeze()?).map_err(|_| EIO)?;
 
         // There is no such file in the next world, and `retrieve` says that all is well.
         for calls in ["a.retrieve(-,1101,0)", ""] {
@@ -317,9 +320,9 @@ mod suite {
 
     #[test]
     fn retrieved_file_is_spoken_for() -> Result {
-        let (mut world, mut files) = handed_over()?;
+        let (mut world, files) = handed_over()?;
         let fd = world.file(101)?;
-        let mut outgoing = OutgoingFiles::default();
+        let outgoing = OutgoingFiles::none()?;
 
         files.retrieve(world.registry(), 1)?;
         assert_eq!(outgoing.preserve_fd(world.registry(), 1, fd), Err(EBUSY));
@@ -331,7 +334,7 @@ mod suite {
 
     #[test]
     fn retrieved_though_its_id_is_taken() -> Result {
-        let (mut world, mut files) = handed_over()?;
+        let (mut world, files) = handed_over()?;
         let outgoing = world.preserved(101..102)?;
 
         assert_eq!(number_of(&*files.retrieve(world.registry(), 1)?), 1);
@@ -339,7 +342,7 @@ mod suite {
 
         // That did not free the id.
         let fd = world.file(1)?;
-        let mut others = OutgoingFiles::default();
+        let others = OutgoingFiles::none()?;
         assert_eq!(others.preserve_fd(world.registry(), 1, fd), Err(EBUSY));
         drop(outgoing);
         others.preserve_fd(world.registry(), 1, fd)
@@ -351,7 +354,7 @@ mod suite {
         world.registered('a', 0..10)?;
         world.registered('b', 5..20)?;
 
-        let mut files = world.preserved(4..6)?;
+        let files = world.preserved(4..6)?;
         world.expect(
             "a.can_preserve(4) a.preserve(4,0,0) \
              a.can_preserve(5) a.preserve(5,0,0)",
@@ -374,7 +377,7 @@ mod suite {
         let mut this = World::new()?;
         this.registered('a', 0..2)?;
         this.registered('b', 0..10)?;
-        let mut files = this.preserved(1..4)?;
+        let files = this.preserved(1..4)?;
         let set = files.freeze()?;
         this.forget();
 
@@ -385,7 +388,7 @@ mod suite {
         for number in 1..4 {
             next.file(number)?;
         }
-        let (mut incoming, _) = next.read(&set).map_err(|_| EIO)?;
+        let (incoming, _) = next.read(&set).map_err(|_| EIO)?;
         for number in 1..4 {
             incoming.retrieve(next.registry(), number)?;
         }
@@ -407,12 +410,12 @@ mod suite {
     #[test]
     fn one_file_once() -> Result {
         let mut world = world()?;
-        let mut files = world.preserved(1..2)?;
+        let files = world.preserved(1..2)?;
         let fd = world.file(101)?;
         world.forget();
 
         assert_eq!(files.preserve_fd(world.registry(), 2, fd), Err(EBUSY));
-        let mut others = OutgoingFiles::default();
+        let others = OutgoingFiles::none()?;
         assert_eq!(others.preserve_fd(world.registry(), 1, fd), Err(EBUSY));
         world.expect("a.can_preserve(101) a.can_preserve(101)")?;
 
@@ -425,7 +428,7 @@ mod suite {
     #[test]
     fn one_token_once() -> Result {
         let mut world = world()?;
-        let mut files = world.preserved(1..2)?;
+        let files = world.preserved(1..2)?;
         let fd = world.file(2)?;
         world.forget();
 
@@ -436,7 +439,7 @@ mod suite {
         world.expect("")?;
 
         // It is that of another session as well.
-        let mut others = OutgoingFiles::default();
+        let others = OutgoingFiles::none()?;
         others.preserve_fd(world.registry(), 1, fd)?;
         drop(others);
         drop(files);
@@ -455,15 +458,15 @@ mod suite {
         });
         world.register(handler)?;
 
-        let mut files = world.preserved(1..3)?;
+        let files = world.preserved(1..3)?;
         // Without ids of the handler, these are two files.
-        let mut same_id = world.preserved(101..102)?;
+        let same_id = world.preserved(101..102)?;
         world.forget();
 
         let set = files.freeze()?;
         files.unfreeze();
         files.freeze()?;
-        let (mut incoming, _) = world.read(&set).map_err(|_| EIO)?;
+        let (incoming, _) = world.read(&set).map_err(|_| EIO)?;
         world.expect("")?;
         incoming.finish(world.registry())?;
         world.expect("a.finish(-,102,0) a.finish(-,101,0)")?;
@@ -514,7 +517,7 @@ mod suite {
         world.register(second)?;
 
         let fd = world.file(1)?;
-        let mut files = OutgoingFiles::default();
+        let files = OutgoingFiles::none()?;
         assert_eq!(files.preserve_fd(world.registry(), 1, fd), Err(ENOENT));
         Ok(())
     }
@@ -523,7 +526,7 @@ mod suite {
     fn files_of_an_unregistered_handler() -> Result {
         let mut world = World::new()?;
         let handler = world.registered('a', 0..10)?;
-        let mut files = world.preserved(1..3)?;
+        let files = world.preserved(1..3)?;
         world.forget();
 
         world.registry().unregister(handler);
@@ -541,7 +544,7 @@ mod suite {
     fn refused_preserve() -> Result {
         for refused in 1..4 {
             let mut world = world()?;
-            let mut files = OutgoingFiles::default();
+            let files = OutgoingFiles::none()?;
             let fds = [world.file(1)?, world.file(2)?, world.file(3)?];
 
             world.refuse("a.preserve", refused - 1, EILSEQ);
@@ -578,7 +581,7 @@ mod suite {
             let handler = world.handler('a', 0..1000)?;
             world.edit(handler, |ops| ops.get_id = None);
             world.register(handler)?;
-            let mut files = world.preserved(0..count)?;
+            let files = world.preserved(0..count)?;
             let fd = world.file(count)?;
 
             world.refuse("a.preserve", 0, EILSEQ);
@@ -612,7 +615,7 @@ mod suite {
             ),
         ] {
             let mut world = world()?;
-            let mut files = world.preserved(1..4)?;
+            let files = world.preserved(1..4)?;
             world.forget();
 
             world.refuse("a.freeze", refused, EILSEQ);
@@ -620,7 +623,7 @@ mod suite {
             world.expect(calls)?;
             // What was written is written no more.
             let set = wire::FileSet {
-                files: files.blocks.head(),
+                files: files.set.lock().blocks.head(),
                 count: refused as u64,
             };
             assert_eq!(errno(world.read(&set)), Some(EIO));

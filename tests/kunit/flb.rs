@@ -71,7 +71,7 @@ fn check_page(page: &wire::FlbPage, expected: &[(char, u64)]) -> Result {
 ///
 /// Whoever takes it apart has to bind the world first, so that it goes last.
 struct Next {
-    files: IncomingFiles,
+    files: Pin<KBox<IncomingFiles>>,
     x: EntryRef<Flb>,
     z: EntryRef<Flb>,
     world: World,
@@ -84,7 +84,7 @@ fn next() -> Result<Next> {
 /// As [`next`], after `edit` has changed what was handed over.
 fn next_with(edit: impl FnOnce(&mut wire::FlbPage)) -> Result<Next> {
     let (mut this, _) = world("xy")?;
-    let mut files = this.preserved(1..4)?;
+    let files = this.preserved(1..4)?;
     let set = files.freeze()?;
     let mut page = page(&this)?;
     edit(&mut page);
@@ -169,12 +169,7 @@ mod suite {
     #[test]
     #[cfg(CONFIG_MODULE_UNLOAD)]
     fn incoming_pins_its_module_while_it_lives() -> Result {
-        let Next {
-            world,
-            mut files,
-            x,
-            z,
-        } = next()?;
+        let Next { world, files, x, z } = next()?;
         let registry = world.registry();
 
         assert_eq!(world.pins(), 3);
@@ -206,7 +201,7 @@ mod suite {
         world.register(handler)?;
         world.flbs(handler, "x")?;
         let fd = world.file(1)?;
-        let mut files = OutgoingFiles::default();
+        let files = OutgoingFiles::none()?;
 
         world.going(true);
         assert_eq!(files.preserve_fd(world.registry(), 1, fd), Err(ENODEV));
@@ -220,9 +215,7 @@ mod suite {
     #[test]
     #[cfg(CONFIG_MODULE_UNLOAD)]
     fn not_finished_where_its_module_is_going() -> Result {
-        let Next {
-            world, mut files, ..
-        } = next()?;
+        let Next { world, files, .. } = next()?;
 
         world.going(true);
         files.finish(world.registry())?;
@@ -275,7 +268,7 @@ mod suite {
             ),
         ] {
             let (mut world, _) = world("xyz")?;
-            let mut files = OutgoingFiles::default();
+            let files = OutgoingFiles::none()?;
             let fd = world.file(1)?;
 
             world.refuse(refused, 0, EILSEQ);
@@ -295,7 +288,7 @@ mod suite {
     fn many_of_one_handler() -> Result {
         let (mut world, _) = world("uvwxyz")?;
         let fd = world.file(1)?;
-        let mut files = OutgoingFiles::default();
+        let files = OutgoingFiles::none()?;
 
         world.refuse("z.preserve", 0, EILSEQ);
         assert_eq!(files.preserve_fd(world.registry(), 1, fd), Err(EILSEQ));
@@ -317,7 +310,7 @@ mod suite {
     #[test]
     fn refused_preserve_of_a_later_file() -> Result {
         let (mut world, handler) = world("x")?;
-        let mut files = world.preserved(1..2)?;
+        let files = world.preserved(1..2)?;
         world.flbs(handler, "y")?;
         let fd = world.file(2)?;
         world.forget();
@@ -343,7 +336,7 @@ mod suite {
         world.flbs(b, "x")?;
         let files = world.preserved(1..2)?;
         let fd = world.file(101)?;
-        let mut others = OutgoingFiles::default();
+        let others = OutgoingFiles::none()?;
         world.forget();
 
         assert_eq!(others.preserve_fd(world.registry(), 1, fd), Err(EBUSY));
@@ -495,10 +488,7 @@ mod suite {
     #[test]
     fn retrieved_when_first_asked_for() -> Result {
         let Next {
-            world,
-            mut files,
-            x,
-            ..
+            world, files, x, ..
         } = next()?;
         let registry = world.registry();
 
@@ -526,10 +516,7 @@ mod suite {
     #[test]
     fn finished_with_the_last_reference() -> Result {
         let Next {
-            world,
-            mut files,
-            x,
-            ..
+            world, files, x, ..
         } = next()?;
         let registry = world.registry();
 
@@ -549,10 +536,7 @@ mod suite {
     fn reference_to_incoming_that_nobody_has() -> Result {
         for retrieved in [false, true] {
             let Next {
-                world,
-                mut files,
-                x,
-                ..
+                world, files, x, ..
             } = next()?;
             let registry = world.registry();
 
@@ -584,10 +568,7 @@ mod suite {
     #[test]
     fn more_files_than_were_counted() -> Result {
         let Next {
-            world,
-            mut files,
-            x,
-            ..
+            world, files, x, ..
         } = next_with(|page| page.entries[0].count = 1)?;
         let registry = world.registry();
 
@@ -605,9 +586,7 @@ mod suite {
 
     #[test]
     fn retrieved_and_finished_if_nobody_asks() -> Result {
-        let Next {
-            world, mut files, ..
-        } = next()?;
+        let Next { world, files, .. } = next()?;
 
         files.finish(world.registry())?;
         world.expect(
@@ -621,10 +600,7 @@ mod suite {
     #[test]
     fn refused_retrieve_is_remembered() -> Result {
         let Next {
-            world,
-            mut files,
-            x,
-            ..
+            world, files, x, ..
         } = next()?;
         let registry = world.registry();
 
@@ -645,10 +621,7 @@ mod suite {
     #[test]
     fn refused_retrieve_of_the_last_file() -> Result {
         let Next {
-            world,
-            mut files,
-            x,
-            ..
+            world, files, x, ..
         } = next()?;
 
         world.refuse("x.retrieve", 0, EILSEQ);
@@ -664,12 +637,7 @@ mod suite {
 
     #[test]
     fn not_handed_over() -> Result {
-        let Next {
-            world,
-            mut files,
-            x,
-            z,
-        } = next()?;
+        let Next { world, files, x, z } = next()?;
         let registry = world.registry();
 
         assert_eq!(z.get_incoming(registry), Err(ENOENT));

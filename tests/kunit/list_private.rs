@@ -4,7 +4,6 @@
 
 use super::*;
 use crate::mock::Random;
-use core::array;
 use kernel::types::Opaque;
 
 const ITEMS: usize = 10;
@@ -148,11 +147,14 @@ mod c {
     }
 }
 
-fn zeroed_flbs() -> Result<KBox<[Flb; ITEMS]>> {
-    Ok(KBox::new(
-        array::from_fn(|_| Flb(Opaque::zeroed())),
-        GFP_KERNEL,
-    )?)
+fn zeroed_flbs() -> Result<KVec<Flb>> {
+    let mut flbs = KVec::with_capacity(ITEMS, GFP_KERNEL)?;
+
+    // One by one: a stack has no room for all of them.
+    for _ in 0..ITEMS {
+        flbs.push(Flb(Opaque::zeroed()), GFP_KERNEL)?;
+    }
+    Ok(flbs)
 }
 
 /// # Safety

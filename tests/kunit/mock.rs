@@ -96,21 +96,14 @@ impl Random {
     }
 }
 
-/// Files that are written as `luo-v5` wants it.
-impl Default for OutgoingFiles {
-    fn default() -> Self {
-        Self::new(PAGE_SIZE)
-    }
-}
-
 impl OutgoingFiles {
+    /// No files, which are written as `luo-v5` wants it.
+    pub(crate) fn none() -> Result<Pin<KBox<Self>>> {
+        KBox::pin_init(Self::new(PAGE_SIZE), GFP_KERNEL)
+    }
+
     /// Preserves the file behind a descriptor of the test.
-    pub(crate) fn preserve_fd(
-        &mut self,
-        registry: &'static Registry,
-        token: u64,
-        fd: i32,
-    ) -> Result {
+    pub(crate) fn preserve_fd(&self, registry: &'static Registry, token: u64, fd: i32) -> Result {
         self.preserve(registry, token, || ioctl(0, 0).fget(fd))
     }
 }
@@ -687,8 +680,8 @@ impl World {
     }
 
     /// Opens the files of `numbers` and preserves them, each under its number.
-    pub(crate) fn preserved(&mut self, numbers: Range<u64>) -> Result<OutgoingFiles> {
-        let mut files = OutgoingFiles::default();
+    pub(crate) fn preserved(&mut self, numbers: Range<u64>) -> Result<Pin<KBox<OutgoingFiles>>> {
+        let files = OutgoingFiles::none()?;
 
         for number in numbers {
             let fd = self.file(number)?;
@@ -699,10 +692,14 @@ impl World {
     }
 
     /// Reads back what this kernel has written, into this world. Returns the number of blocks too.
-    pub(crate) fn read(&self, set: &wire::FileSet) -> Result<(IncomingFiles, usize), ReadError> {
+    pub(crate) fn read(
+        &self,
+        set: &wire::FileSet,
+    ) -> Result<(Pin<KBox<IncomingFiles>>, usize), ReadError> {
         let (files, blocks) = handover::tests::files_of(&Preservations, set)?;
+        let files = IncomingFiles::adopt(self.registry(), &files)?;
 
-        Ok((IncomingFiles::adopt(self.registry(), &files)?, blocks))
+        Ok((KBox::pin_init(files, GFP_KERNEL)?, blocks))
     }
 
     /// The call that is going to fail: the one after `after` others that begin like it.

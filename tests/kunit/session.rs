@@ -462,7 +462,7 @@ pub(crate) fn meaning(
         let mut name = KVec::new();
 
         name.extend_from_slice(session.name.as_bytes(), GFP_KERNEL)?;
-        found.push((name, session.files.lock().meaning()?), GFP_KERNEL)?;
+        found.push((name, session.files.meaning()?), GFP_KERNEL)?;
     }
     Ok(found)
 }
@@ -531,7 +531,7 @@ fn preserve(session: &Session<Outgoing>, tokens: Range<u64>) -> Result {
         let fd = Fd::new()?;
         let registry = &session.sessions.registry;
 
-        session.files.lock().preserve_fd(registry, token, fd.0)?;
+        session.files.preserve_fd(registry, token, fd.0)?;
     }
     Ok(())
 }
@@ -894,12 +894,12 @@ mod suite {
         for (session, token, number) in [(b"b", 0, 1), (b"b", 1, 2), (b"c", 5, 3), (b"c", 68, 66)] {
             let session = new.incoming.lock().get(session)?;
 
-            assert!(session.files.lock().retrieve(&new.registry, token).is_ok());
+            assert!(session.files.retrieve(&new.registry, token).is_ok());
             assert!(handler.called(&[("retrieve", number)]));
         }
         for (session, token) in [(b"a", 0), (b"b", 2), (b"c", 4), (b"c", 69)] {
             let session = new.incoming.lock().get(session)?;
-            let nothing = session.files.lock().retrieve(&new.registry, token).err();
+            let nothing = session.files.retrieve(&new.registry, token).err();
 
             assert_eq!(nothing, Some(ENOENT));
         }
@@ -939,7 +939,7 @@ mod suite {
                 let (new, handler) = orchestrator_of(own, HandOver::sound(contents))?;
                 new.restore()?;
                 let session = new.incoming.lock().get(&[full as u8 + 1])?;
-                assert!(session.files.lock().retrieve(&new.registry, full).is_ok());
+                assert!(session.files.retrieve(&new.registry, full).is_ok());
                 assert!(handler.called(&[("retrieve", 2 * full + 1)]));
             }
         }

@@ -148,8 +148,8 @@ mod suite {
             assert!(table
                 .iter()
                 .all(|&(key, value)| value == key || value == 1000));
-            for (_, value) in table.iter_mut() {
-                *value += 1;
+            for place in 0..table.places() {
+                table.nth_mut(place).ok_or(ENOENT)?.1 += 1;
             }
             for key in 0..count {
                 let due = if key == count - 1 { 1001 } else { key + 1 };
@@ -157,6 +157,8 @@ mod suite {
                 assert_eq!(table.get(&key), Some(&(key, due)));
             }
             assert!(table.get_mut(&count).is_none());
+            assert_eq!(table.place(&0), Some(0));
+            assert_eq!(table.place(&count), None);
         }
         Ok(())
     }

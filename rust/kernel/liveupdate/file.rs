@@ -5,8 +5,9 @@
 use super::{
     compatible,
     flb,
-    HandOver, //
+    HandOver,
     Handle,
+    Session, //
 };
 use crate::{
     bindings,
@@ -60,17 +61,17 @@ pub trait FileHandler: Sized + 'static {
     ///
     /// What fails here fails the ioctl of who wanted the file preserved. What does not, and needs
     /// time or memory, had better be done here too, and not in [`Self::freeze`].
-    fn preserve(file: &File) -> Result<Self::Preserved>;
+    fn preserve(file: &File, session: &Session<'_>) -> Result<Self::Preserved>;
 
     /// The kernel is about to end, and no program runs any more: puts down what has changed since.
     ///
     /// What fails here fails the reboot. Has to be undone by [`Self::unfreeze`].
-    fn freeze(_file: &File, _preserved: &mut Self::Preserved) -> Result {
+    fn freeze(_file: &File, _preserved: &mut Self::Preserved, _session: &Session<'_>) -> Result {
         Ok(())
     }
 
     /// The kernel does not end after all. The file is still preserved.
-    fn unfreeze(_file: &File, _preserved: &mut Self::Preserved) {}
+    fn unfreeze(_file: &File, _preserved: &mut Self::Preserved, _session: &Session<'_>) {}
 
     /// Takes over what the previous kernel handed over of a file.
     ///
@@ -81,18 +82,18 @@ pub trait FileHandler: Sized + 'static {
     /// Makes the file again.
     ///
     /// Called at most once for a file. It is released, and never again to be had, if this fails.
-    fn retrieve(restored: Self::Restored) -> Result<ARef<File>>;
+    fn retrieve(restored: Self::Restored, session: &Session<'_>) -> Result<ARef<File>>;
 
     /// Whether a file can be finished now. As long as one cannot, neither can all files of its
     /// session.
-    fn can_finish(_retrieval: Retrieval<'_>) -> bool {
+    fn can_finish(_retrieval: Retrieval<'_>, _session: &Session<'_>) -> bool {
         true
     }
 
     /// The session, and all files of it, are finished: this one belongs to those that have it open.
     ///
     /// What nobody has asked for was released before this.
-    fn finish(_retrieval: Retrieval<'_>) {}
+    fn finish(_retrieval: Retrieval<'_>, _session: &Session<'_>) {}
 
     /// What tells this file from all others of any kind, to preserve nothing twice: the address of
     /// what several open files may share.
@@ -221,7 +222,9 @@ impl<T: FileHandler> Handler<T> {
             // SAFETY: The caller guarantees that the file is open. LUO has its own reference to it,
             // and is not asked through it.
             let file = unsafe { File::from_raw_file(args.file) };
-            let preserved = KBox::new(T::preserve(file)?, GFP_KERNEL)?;
+            // SAFETY: This is the session of a callback that returns after this.
+            let session = unsafe { Session::from_raw(args.session) };
+            let preserved = KBox::new(T::preserve(file, &session)?, GFP_KERNEL)?;
 
             args.serialized_data = preserved.data();
             args.private_data = preserved.into_foreign();
@@ -252,7 +255,10 @@ impl<T: FileHandler> Handler<T> {
             // for the time of the call.
             let preserved = unsafe { KBox::<T::Preserved>::borrow_mut(args.private_data.cast()) };
 
-            T::freeze(file, preserved)?;
+            // SAFETY: This is the session of a callback that returns after this.
+            let session = unsafe { Session::from_raw(args.session) };
+
+            T::freeze(file, preserved, &session)?;
             args.serialized_data = preserved.data();
             Ok(0)
         })
@@ -270,7 +276,10 @@ impl<T: FileHandler> Handler<T> {
         // the time of the call.
         let preserved = unsafe { KBox::<T::Preserved>::borrow_mut(args.private_data.cast()) };
 
-        T::unfreeze(file, preserved);
+        // SAFETY: This is the session of a callback that returns after this.
+        let session = unsafe { Session::from_raw(args.session) };
+
+        T::unfreeze(file, preserved, &session);
     }
 
     /// # Safety
@@ -280,10 +289,13 @@ impl<T: FileHandler> Handler<T> {
         from_result(|| {
             // SAFETY: The caller guarantees that nobody else uses the arguments.
             let args = unsafe { &mut *args };
+            // SAFETY: This is the session of a callback that returns after this.
+            let session = unsafe { Session::from_raw(args.session) };
             let restored = T::restore(Handle(args.serialized_data))?;
+            let file = T::retrieve(restored, &session)?;
 
             // The reference goes to LUO.
-            args.file = ARef::into_raw(T::retrieve(restored)?).as_ptr().cast();
+            args.file = ARef::into_raw(file).as_ptr().cast();
             Ok(0)
         })
     }
@@ -307,9 +319,14 @@ impl<T: FileHandler> Handler<T> {
     ///
     /// `args` has to be valid, and if they say that the file was retrieved, it has to be in them.
     unsafe extern "C" fn can_finish(args: *mut bindings::liveupdate_file_op_args) -> bool {
-        // SAFETY: The caller guarantees that the arguments are valid, and the file, if any, open
-        // until this returns.
-        T::can_finish(unsafe { Self::retrieval(&*args) })
+        // SAFETY: The caller guarantees that the arguments are valid.
+        let args = unsafe { &*args };
+        // SAFETY: The caller guarantees that the file, if any, is open until this returns.
+        let retrieval = unsafe { Self::retrieval(args) };
+        // SAFETY: This is the session of a callback that returns after this.
+        let session = unsafe { Session::from_raw(args.session) };
+
+        T::can_finish(retrieval, &session)
     }
 
     /// # Safety
@@ -332,7 +349,10 @@ impl<T: FileHandler> Handler<T> {
                 ),
             }
         }
-        T::finish(retrieval);
+        // SAFETY: This is the session of a callback that returns after this.
+        let session = unsafe { Session::from_raw(args.session) };
+
+        T::finish(retrieval, &session);
     }
 
     /// # Safety

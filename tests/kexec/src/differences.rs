@@ -116,6 +116,15 @@ pub static REBOOT_WAITS_FOR_MEMORY: Difference<bool> = Difference {
     rust: false,
 };
 
+/// Preserving a file whose handler asks for the token of another one.
+///
+/// C has no such look-ups before Linux 7.4, and says so.
+pub static LOOK_UPS: Difference<Result<(), Errno>> = Difference {
+    name: "look-ups",
+    c: Err(Errno::EOPNOTSUPP),
+    rust: Ok(()),
+};
+
 /// Whether the last file can finish although an FLB that it needs could not be retrieved.
 ///
 /// C warns about the FLB with a backtrace. In Rust it is a line in the log.

@@ -49,12 +49,25 @@ impl Object {
 
     /// A new file of this handler with a number of its own.
     pub fn file(self, number: u32) -> Result<File> {
+        let file = self.unnumbered()?;
+        file.write_all_at(number.to_string().as_bytes(), 0)?;
+        Ok(file)
+    }
+
+    fn unnumbered(self) -> Result<File> {
         let path = self.path("file");
-        let file = File::options()
+        File::options()
             .read(true)
             .write(true)
             .open(&path)
-            .with_context(|| format!("cannot open {}: no test driver", path.display()))?;
+            .with_context(|| format!("cannot open {}: no test driver", path.display()))
+    }
+
+    /// A new file of this handler that needs another one: `fd FD`, which has to be preserved before
+    /// it, or `token TOKEN`, whatever that is.
+    pub fn needing(self, number: u32, what: &str) -> Result<File> {
+        let file = self.unnumbered()?;
+        file.write_all_at(what.as_bytes(), 0)?;
         file.write_all_at(number.to_string().as_bytes(), 0)?;
         Ok(file)
     }

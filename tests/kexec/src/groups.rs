@@ -9,6 +9,7 @@ mod contents;
 mod descriptors;
 mod errors;
 mod failures;
+mod fellows;
 mod first_open;
 mod flb;
 mod formats;
@@ -50,6 +51,8 @@ pub const ALL: &[Group] = &[
     flb::GROUP,
     flb::REFERENCED,
     failures::GROUP,
+    fellows::GROUP,
+    fellows::OTHER,
     races::GROUP,
     module::GROUP,
     rust_driver::GROUP,

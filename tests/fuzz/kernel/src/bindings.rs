@@ -32,6 +32,7 @@ pub struct list_head {
 #[repr(C)]
 pub struct liveupdate_file_op_args {
     pub handler: *mut liveupdate_file_handler,
+    pub session: *mut liveupdate_session,
     pub retrieve_status: c_int,
     pub file: *mut file,
     pub serialized_data: u64,
@@ -42,6 +43,7 @@ impl Default for liveupdate_file_op_args {
     fn default() -> Self {
         Self {
             handler: core::ptr::null_mut(),
+            session: core::ptr::null_mut(),
             retrieve_status: 0,
             file: core::ptr::null_mut(),
             serialized_data: 0,
@@ -114,6 +116,9 @@ pub struct liveupdate_flb {
     pub compatible: [u8; 48],
     pub private: luo_flb_private,
 }
+
+#[repr(C)]
+pub struct liveupdate_session([u8; 0]);
 
 #[repr(C)]
 pub struct module([u8; 0]);

@@ -40,6 +40,7 @@ macro_rules! codes {
 
 codes! {
     ENOENT = 2
+    EINTR = 4
     EIO = 5
     E2BIG = 7
     ENOEXEC = 8
@@ -53,6 +54,7 @@ codes! {
     ENFILE = 23
     EMFILE = 24
     ENOSPC = 28
+    ELOOP = 40
     ENODATA = 61
     EOPNOTSUPP = 95
     ENOIOCTLCMD = 515

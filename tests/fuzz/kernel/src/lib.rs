@@ -18,6 +18,7 @@ pub mod fdt;
 pub mod fs;
 #[path = "../../../../rust/kernel/kho.rs"]
 pub mod kho;
+pub mod kthread;
 pub mod machine;
 pub mod miscdevice;
 pub mod module;

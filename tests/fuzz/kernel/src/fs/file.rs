@@ -56,6 +56,18 @@ impl LocalFile {
     }
 }
 
+impl File {
+    /// A file of C code.
+    ///
+    /// # Safety
+    ///
+    /// It is open as long as the result is there.
+    pub unsafe fn from_raw_file<'a>(file: *const bindings::file) -> &'a Self {
+        // SAFETY: The caller guarantees it, and the type is a transparent wrapper.
+        unsafe { &*file.cast() }
+    }
+}
+
 impl Deref for File {
     type Target = LocalFile;
 

@@ -5,12 +5,15 @@
 mod arc;
 pub mod aref;
 pub mod atomic;
+mod condvar;
 mod lock;
 #[path = "../../../../../rust/kernel/sync/rw_semaphore.rs"]
 pub mod rw_semaphore;
 
 pub use arc::Arc;
 pub use arc::ArcBorrow;
+pub use condvar::CondVar;
+pub use lock::Guard as MutexGuard;
 pub use lock::Mutex;
 pub use lock::SpinLock;
 
