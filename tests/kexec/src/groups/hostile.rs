@@ -22,6 +22,9 @@ use std::{
     os::fd::AsFd,
 };
 
+/// Why a hand-over is refused whose handlers are not all there; it says nothing about the FLBs.
+const NO_HANDLER: &str = "no file handler";
+
 pub const GROUP: Group = Group {
     name: "damaged",
     stages: &[
@@ -125,8 +128,7 @@ fn next_kernel(world: &mut World) -> Result<()> {
         damaged(&mut due);
     }
     let flbs_due = |due: &Due| match due {
-        // A handler that is missing says nothing about the FLBs.
-        Due::Refused(reason) => !reason.starts_with("no file handler"),
+        Due::Refused(reason) => !reason.starts_with(NO_HANDLER),
         _ => false,
     };
     let refuses_flbs = || -> Result<()> {
@@ -152,7 +154,11 @@ fn next_kernel(world: &mut World) -> Result<()> {
 
     let refusals = Log::from_start()?.lines_with(REFUSED)?;
     let outcome = match damage.due {
-        Due::Either if device.is_err() => Due::Refused(""),
+        // Which of its records a random damage hits is only known now.
+        Due::Either if device.is_err() => {
+            let handler = refusals.iter().any(|line| line.contains(NO_HANDLER));
+            Due::Refused(if handler { NO_HANDLER } else { "" })
+        }
         due => due,
     };
     let reason = match outcome {
