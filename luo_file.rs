@@ -85,6 +85,10 @@ use pin_init::pin_init_array_from_fn;
 #[path = "tests/kunit/file.rs"]
 pub(crate) mod tests;
 
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/fellows.rs"]
+mod fellows_tests;
+
 /// The registered handlers, and their FLBs, each once. Both are in the order of registration.
 #[pin_data]
 pub(crate) struct Registrations {

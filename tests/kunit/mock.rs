@@ -33,6 +33,7 @@ use crate::{
     kho_tests::Preservations,
     list_private::EntryRef,
     luo_file::{
+        Fellows,
         IncomingFiles,
         OutgoingFiles,
         Registry, //
@@ -63,9 +64,16 @@ use kernel::{
     str::BStr,
     sync::{
         aref::ARef,
+        Arc,
+        Completion,
         Mutex, //
     },
-    types::Opaque, //
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+    types::Opaque,
+    workqueue, //
 };
 
 /// A handler, as [`Registry`] knows it.
@@ -122,11 +130,16 @@ struct Refusal {
     err: Error,
 }
 
+/// What a handler does within a callback: it is given the name of that, the number of the file, and
+/// the other files of the session.
+pub(crate) type Part = dyn Fn(&str, u64, &Fellows<'_>) -> Result + Send + Sync;
+
 /// What the callbacks of a world share.
 struct Stage {
     /// Filled within its capacity: callbacks must not allocate where allocations are made to fail.
     calls: KVVec<u8>,
     refusal: Option<Refusal>,
+    part: Option<Arc<Part>>,
     files: KVVec<(u64, ARef<File>)>,
     /// How many files and FLBs are preserved.
     preserved: isize,
@@ -250,12 +263,25 @@ impl Handler {
         // SAFETY: LUO calls this for one of these handlers.
         let actor = &unsafe { Self::of(args.handler) }.actor;
 
-        if args.file.is_null() {
-            actor.called(fmt!("{what}(-,{data},{status}){odd}"))
+        let number = if args.file.is_null() {
+            actor.called(fmt!("{what}(-,{data},{status}){odd}"))?;
+            data % 1000 - 100
         } else {
             let number = number(args.file);
 
-            actor.called(fmt!("{what}({number},{data},{status}){odd}"))
+            actor.called(fmt!("{what}({number},{data},{status}){odd}"))?;
+            number
+        };
+        let part = actor.stage().lock().part.clone();
+
+        match part {
+            // SAFETY: This is called by the callback that was given the session.
+            Some(part) => part(
+                what,
+                number,
+                unsafe { Fellows::from_raw(args.session) }.ok_or(EINVAL)?,
+            ),
+            None => Ok(()),
         }
     }
 
@@ -503,6 +529,7 @@ impl World {
         let stage = Stage {
             calls: KVVec::with_capacity(16 * PAGE_SIZE, GFP_KERNEL)?,
             refusal: None,
+            part: None,
             files: KVVec::new(),
             preserved: 0,
         };
@@ -707,6 +734,17 @@ impl World {
         self.stage.lock().refusal = Some(Refusal { call, after, err });
     }
 
+    /// What handlers do within their callbacks from now on.
+    pub(crate) fn play(
+        &self,
+        part: impl Fn(&str, u64, &Fellows<'_>) -> Result + Send + Sync + 'static,
+    ) -> Result {
+        let part: Arc<Part> = Arc::new(part, GFP_KERNEL)?;
+
+        self.stage.lock().part = Some(part);
+        Ok(())
+    }
+
     /// Forgets the calls that were made.
     pub(crate) fn forget(&self) {
         self.stage.lock().calls.clear();
@@ -751,11 +789,17 @@ impl World {
 
     /// How many references there are to a file but those of this world.
     pub(crate) fn references(&self, number: u64) -> Result<i64> {
+        // The one that this takes counts.
+        Ok(references(&*self.file_of(number)?) - 1)
+    }
+
+    /// A file that is open.
+    pub(crate) fn file_of(&self, number: u64) -> Result<ARef<File>> {
         let stage = self.stage.lock();
         let mut files = stage.files.iter();
         let (_, file) = files.find(|(it, _)| *it == number).ok_or(ENOENT)?;
 
-        Ok(references(file))
+        Ok(file.clone())
     }
 
     /// Fails if anything is held: a preserved file or FLB, the module, or a file.
@@ -783,6 +827,58 @@ impl Drop for World {
             // SAFETY: The descriptor is ours.
             unsafe { bindings::close_fd(fd) };
         }
+    }
+}
+
+/// A reference to what a test keeps for longer than anybody uses this.
+pub(crate) fn lasting<T>(it: &Pin<KBox<T>>) -> &'static T {
+    let it: *const T = &**it;
+
+    // SAFETY: It is pinned, and the test keeps it.
+    unsafe { &*it }
+}
+
+/// Something that is done by another thread, and its result. Dropping it waits for the end.
+pub(crate) struct Elsewhere {
+    done: Pin<KBox<Completion>>,
+    result: Pin<KBox<Mutex<Result>>>,
+}
+
+impl Elsewhere {
+    /// Begins.
+    pub(crate) fn begin(work: impl FnOnce() -> Result + Send + 'static) -> Result<Self> {
+        let this = Self {
+            done: KBox::pin_init(Completion::new(), GFP_KERNEL)?,
+            result: KBox::pin_init(new_mutex!(Ok(()), "luo_kunit_result"), GFP_KERNEL)?,
+        };
+        let (done, result) = (lasting(&this.done), lasting(&this.result));
+
+        workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
+            let came = work();
+
+            *result.lock() = came;
+            done.complete_all();
+        })?;
+        Ok(this)
+    }
+
+    /// Waits for the end, and returns the result.
+    pub(crate) fn end(&self) -> Result {
+        self.done.wait_for_completion();
+        *self.result.lock()
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        self.done.wait_for_completion();
+    }
+}
+
+/// Waits until something is so.
+pub(crate) fn until(so: impl Fn() -> bool) {
+    while !so() {
+        fsleep(Delta::from_micros(100));
     }
 }
 

@@ -4,12 +4,13 @@
 //! are many files, before a kexec and after it.
 //!
 //! `luo-bench -s STAGE --sessions S --files F` makes S sessions with F memory files each, or with
-//! `--layout` a session with a file whose pages lie as that says. All
-//! results are instructions, or bytes of memory, and go to the host as they are: what they are
-//! divided by, and compared with, is decided there.
+//! `--layout` a session with a file whose pages lie as that says. All results are instructions, bytes
+//! of memory, or where several threads are at work nanoseconds, and go to the host as they are: what
+//! they are divided by, and compared with, is decided there.
 
 mod count;
 mod layout;
+mod side_by_side;
 mod threads;
 
 use anyhow::Context;
@@ -42,7 +43,7 @@ struct Arguments {
     #[arg(short, value_parser = clap::value_parser!(u8).range(0..=2))]
     stage: u8,
     /// How many sessions, or threads
-    #[arg(long)]
+    #[arg(long, default_value_t = 0)]
     sessions: usize,
     /// How many files in each
     #[arg(long, default_value_t = 0)]
@@ -50,6 +51,9 @@ struct Arguments {
     /// How many bytes in each file
     #[arg(long, default_value_t = 0)]
     bytes: usize,
+    /// Several threads preserve, and retrieve, files of one session
+    #[arg(long)]
+    side_by_side: bool,
     /// How the pages of a file lie; then there is one session, and one file in it
     #[arg(long, value_enum)]
     layout: Option<Layout>,
@@ -66,6 +70,10 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     match arguments.stage {
         0 => threads::measure(arguments.sessions, arguments.files, arguments.bytes),
+        1 if arguments.side_by_side => {
+            side_by_side::hand_over(arguments.bytes).map(|never| match never {})
+        }
+        2 if arguments.side_by_side => side_by_side::take_over(),
         1 => hand_over(&arguments).map(|never| match never {}),
         _ => take_over(&arguments),
     }

@@ -43,6 +43,9 @@ const PAGES_PER_MIB: u64 = 256;
 /// With how many threads at once preserving is measured.
 const THREADS: u32 = 2;
 
+/// How large each of the files of one session is that several threads work on, in bytes.
+const SIDE_BY_SIDE: u64 = 256 << 20;
+
 /// What the kernel says once LUO has written everything down.
 const SERIALIZED: &str = "kexec_core: Starting new kernel";
 
@@ -299,14 +302,25 @@ impl Bench {
         measures(&run).context(log)
     }
 
-    /// Runs a machine with several processors.
+    /// Runs machines with several processors.
     fn threads(&self, luo: &str, build: &Path) -> Result<Measures> {
         let (vm, log) = self.vm(build, &format!("{luo}-threads"));
         let run = vm
             .args(["-s", "0", "--files=63", &format!("--sessions={THREADS}")])
             .cpus(THREADS)
             .run(|_| ())?;
-        reported(&run).context(log)
+        let mut measures = reported(&run).context(log)?;
+
+        let (vm, log) = self.vm(build, &format!("{luo}-side-by-side"));
+        let run = vm
+            .stages(2)
+            .args(["-s", luo_guest::STAGE, "--side-by-side"])
+            .args([format!("--bytes={SIDE_BY_SIDE}")])
+            .memory("6G")
+            .cpus(THREADS)
+            .run(|_| ())?;
+        measures.extend(reported(&run).context(log)?);
+        Ok(measures)
     }
 
     /// A machine of that name, and where to look if it fails.
@@ -368,12 +382,23 @@ impl Bench {
             }
         }
         let calls = [
-            ("GET_NAME by N threads, ns of wall time", "get_name"),
-            ("preserve 0 bytes by N threads, ns of wall time", "preserve"),
+            ("GET_NAME by N threads, ns of wall time", "get_name.threads"),
+            (
+                "preserve 0 bytes by N threads, ns of wall time",
+                "preserve.threads",
+            ),
+            (
+                "preserve 256 MiB in one session by N threads, ns",
+                "preserve.side_by_side",
+            ),
+            (
+                "retrieve 256 MiB of one session by N threads, ns",
+                "retrieve.side_by_side",
+            ),
         ];
         for (title, call) in calls {
             let times = |n| {
-                let name = format!("{call}.threads.{n}");
+                let name = format!("{call}.{n}");
                 Some(threads?.each_ref().map(|it| it.get(&name)))
             };
             let alone = times(1).and_then(|[_, rust]| rust);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Threads that create, preserve, retrieve, close and finish without pause while a kexec is tried.
+//! Threads that create, preserve, retrieve, close and finish without pause, each in sessions of its
+//! own and all of them in one, while a kexec is tried.
 //! Where it is refused, nothing of that is lost or half done; where it is not, whatever a call had
 //! succeeded in is there in the next kernel.
 
 use crate::{
-    driver::{self, A, B, FLBS},
+    differences::Luo,
+    driver::{self, A, B, C, FLBS},
     file::{content, expect_thawed, memfd},
     Group, World,
 };
@@ -23,7 +25,10 @@ use std::{
     env,
     fs::{self, File},
     io::{self, PipeWriter, Read, Write},
-    os::{fd::AsFd, unix::fs::FileExt},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::FileExt,
+    },
     process,
     sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
     thread,
@@ -48,6 +53,11 @@ const RETRIEVED: u32 = 4;
 const KEPT: usize = 4;
 /// How many files each worker adds to the session that they share, in a round.
 const SHARED: u32 = 30;
+/// How many threads retrieve the files of one session of the previous kernel, and how many files.
+const CROWD: usize = 3;
+const CROWDED: u64 = 12;
+/// From where on the tokens count that all workers want in the session that they share.
+const WANTED: u64 = 1 << 32;
 /// From where on the driver's files of the previous kernel are numbered.
 const INCOMING: u32 = 1 << 30;
 
@@ -65,6 +75,10 @@ fn incoming(number: u32) -> Vec<u8> {
     format!("incoming {number}").into_bytes()
 }
 
+fn crowd(number: u32) -> Vec<u8> {
+    format!("crowd {number}").into_bytes()
+}
+
 fn hand_over(world: &mut World) -> Result<()> {
     quiet()?;
     let device = Device::open()?;
@@ -72,6 +86,22 @@ fn hand_over(world: &mut World) -> Result<()> {
         let session = done!(device.create_session(&incoming(number)));
         done!(session.preserve_fd(memfd(&incoming(number))?.as_fd(), 1));
         done!(session.preserve_fd(A.file(INCOMING + number)?.as_fd(), 2));
+        world.keep(session);
+    }
+    for number in 0..rounds()? {
+        let session = done!(device.create_session(&crowd(number)));
+        let mut last: Option<File> = None;
+        for token in 1..=CROWDED {
+            // Each needs the one before it, where there are look-ups.
+            let file = match (world.luo, &last) {
+                (Luo::Rust, Some(last)) => {
+                    C.needing(token as u32, &format!("fd {}", last.as_raw_fd()))?
+                }
+                _ => C.file(token as u32)?,
+            };
+            done!(session.preserve_fd(file.as_fd(), token));
+            last = Some(file);
+        }
         world.keep(session);
     }
     Ok(())
@@ -85,6 +115,12 @@ struct Round {
     owned: AtomicBool,
     /// How many steps each worker has taken.
     steps: [AtomicU32; WORKERS as usize],
+    /// How many workers have got each token that all of them want.
+    got: [AtomicU32; SHARED as usize],
+    /// A session of the previous kernel whose files a crowd retrieves.
+    crowded: Session,
+    /// Whether somebody has begun to finish that.
+    finishing: AtomicBool,
     /// How often the kexec was refused.
     refusals: AtomicU32,
     stop: AtomicBool,
@@ -99,13 +135,22 @@ fn refused(_: &mut World) -> Result<()> {
         let device = Device::open()?;
         let round = Round {
             session: device.create_session(b"shared")?,
+            crowded: device.retrieve_session(&crowd(number))?,
             device,
             owned: false.into(),
             steps: Default::default(),
+            got: Default::default(),
+            finishing: false.into(),
             refusals: 0.into(),
             stop: false.into(),
         };
         race(&round, number).with_context(|| format!("round {number}"))?;
+        // Each file was made once, and finished once.
+        let crowded = CROWDED * u64::from(number + 1);
+        same!(
+            (C.calls("retrieve")?, C.calls("finish")?),
+            (crowded, crowded)
+        );
     }
     driver::reset()
 }
@@ -118,6 +163,9 @@ fn race(round: &Round, number: u32) -> Result<()> {
             .map(|worker| scope.spawn(|| worker.run()))
             .collect();
         let retriever = scope.spawn(|| round.retrieve(number * RETRIEVED));
+        let crowd: Vec<_> = (0..CROWD)
+            .map(|id| scope.spawn(move || round.crowd(id)))
+            .collect();
         let refusals = (0..REFUSALS).try_for_each(|_| round.refuse());
         round.stop.store(true, SeqCst);
         let ended = |thread: thread::ScopedJoinHandle<'_, Result<()>>| match thread.join() {
@@ -126,9 +174,18 @@ fn race(round: &Round, number: u32) -> Result<()> {
         };
         threads.into_iter().try_for_each(ended)?;
         ended(retriever)?;
+        crowd.into_iter().try_for_each(ended)?;
         refusals
     })?;
-    workers.iter().try_for_each(Worker::check)
+    workers.iter().try_for_each(Worker::check)?;
+    for (number, got) in round.got.iter().enumerate() {
+        let steps = round
+            .steps
+            .iter()
+            .any(|it| it.load(SeqCst) as usize > number);
+        same!(got.load(SeqCst), u32::from(steps), number);
+    }
+    Ok(())
 }
 
 impl Round {
@@ -146,6 +203,32 @@ impl Round {
         let kexec = reboot(RebootMode::RB_KEXEC).map_err(io::Error::from);
         refused!(kexec, ENODATA);
         self.refusals.fetch_add(1, SeqCst);
+        Ok(())
+    }
+
+    /// Retrieves the files of the session that all have, in an order of its own, until it is
+    /// finished, which the first of the crowd does.
+    fn crowd(&self, id: usize) -> Result<()> {
+        // All but the first one begin with a file that needs others.
+        let step = [1, 5, 11][id % 3];
+        for turn in 0.. {
+            let token = 1 + turn * step % CROWDED;
+            match self.crowded.retrieve_fd(token) {
+                Ok(file) => same!(u64::from(driver::number(&File::from(file))?), token),
+                gone => {
+                    refused!(gone, ENOENT, token);
+                    same!(self.finishing.load(SeqCst), true);
+                    break;
+                }
+            }
+            if id == 0 && self.stop.load(SeqCst) && turn >= CROWDED {
+                self.finishing.store(true, SeqCst);
+                break;
+            }
+        }
+        // Who finishes what is finished has nothing left to do.
+        done!(self.crowded.finish());
+        refused!(self.crowded.retrieve_fd(1), ENOENT);
         Ok(())
     }
 
@@ -239,6 +322,17 @@ impl<'a> Worker<'a> {
             let file = memfd(b"shared")?;
             done!(self.round.session.preserve_fd(file.as_fd(), token));
             self.shared.push(token);
+
+            let wanted = self
+                .round
+                .session
+                .preserve_fd(memfd(b"wanted")?.as_fd(), WANTED + u64::from(number));
+            match wanted {
+                Ok(()) => {
+                    self.round.got[number as usize].fetch_add(1, SeqCst);
+                }
+                refusal => refused!(refusal, EEXIST),
+            }
         }
 
         let session = device.create_session(b"wanted by all");

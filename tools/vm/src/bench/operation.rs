@@ -112,6 +112,11 @@ impl Measures {
         self.0.insert(what.into(), value);
     }
 
+    /// Adds all measures of another machine.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// A measure, if this load has it.
     pub fn get(&self, what: &str) -> Option<f64> {
         self.0.get(what).copied()
