@@ -44,6 +44,7 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Relaxed,
             Release, //
         },
         Mutex, //
@@ -243,7 +244,7 @@ impl Handler {
             _needs: needs,
             handler: self,
             file,
-            data: args.serialized_data,
+            data: Atomic::new(args.serialized_data),
             private: args.private_data,
         })
     }
@@ -266,7 +267,8 @@ pub(crate) struct PreservedFile<T> {
     _needs: T,
     handler: Handler,
     file: ARef<File>,
-    data: u64,
+    /// Changes while others look at this file.
+    data: Atomic<u64>,
     private: *mut c_void,
 }
 
@@ -286,12 +288,12 @@ impl<T> PreservedFile<T> {
 
     /// What the handler wants to know again in the next kernel.
     pub(crate) fn data(&self) -> u64 {
-        self.data
+        self.data.load(Relaxed)
     }
 
     fn call<R>(&self, select: FileCallback<R>, fellows: &Fellows<'_>) -> Option<(R, FileArgs)> {
         let args = FileArgs {
-            serialized_data: self.data,
+            serialized_data: self.data(),
             private_data: self.private,
             ..FileArgs::default()
         };
@@ -303,10 +305,10 @@ impl<T> PreservedFile<T> {
     /// This kernel is about to end.
     ///
     /// Returns what the handler answers. May sleep.
-    pub(crate) fn freeze(&mut self, fellows: &Fellows<'_>) -> Result {
+    pub(crate) fn freeze(&self, fellows: &Fellows<'_>) -> Result {
         if let Some((ret, args)) = self.call(|ops| ops.freeze, fellows) {
             callback_result(ret)?;
-            self.data = args.serialized_data;
+            self.data.store(args.serialized_data, Relaxed);
         }
 
         Ok(())
@@ -408,6 +410,11 @@ impl HandedOverFile {
         // SAFETY: `retrieve` returns a file with a reference for its caller. It is new, so nobody
         // uses its position.
         Ok(unsafe { ARef::from_raw(file.cast()) })
+    }
+
+    /// Whether the handler wants to be asked before it has to let go of it.
+    pub(crate) fn is_asked_to_finish(&self) -> bool {
+        self.handler.ops().can_finish.is_some()
     }
 
     /// Whether the handler can let go of it. May sleep.

@@ -10,9 +10,9 @@
 //! # Callbacks
 //!
 //! All callbacks may sleep. A handler never sees two at once for one file that is preserved, here or
-//! by the previous kernel: who makes one takes the file out of its session for that time, and puts
-//! it back. Its place is kept, and its session is not locked meanwhile, so files of one session are
-//! preserved, and retrieved, side by side, and a callback may ask for [`Fellows`] of its file.
+//! by the previous kernel. Files of one session are preserved, and retrieved, side by side: they are
+//! in no place of their session meanwhile, which is kept for them, and the session is not locked. In
+//! all other callbacks the whole session waits. A callback may ask for [`Fellows`] of its file.
 //!
 //! The handler's module is pinned from `preserve`, or from the restore of the session, on. Only
 //! `can_preserve` comes before that: several tasks may ask for one file at a time, and what keeps
@@ -154,6 +154,10 @@ pub(crate) struct Registry {
     /// What the previous kernel handed over.
     #[pin]
     pub(crate) handed_over: Mutex<HandOver>,
+    /// In a session where somebody waits, a file of the previous kernel is no longer at work, or
+    /// nobody finishes it any more.
+    #[pin]
+    changed: CondVar,
 }
 
 impl Registry {
@@ -164,6 +168,7 @@ impl Registry {
             ids <- Ids::new(),
             flb_once <- new_mutex!((), "luo_flb_once"),
             handed_over <- new_mutex!(handed_over, "luo_handed_over"),
+            changed <- new_condvar!("luo_changed"),
         })
     }
 
@@ -289,9 +294,12 @@ impl Drop for FileId {
 ///
 /// It is there as long as the callback runs, which may pass it on to other threads.
 pub(crate) enum Fellows<'a> {
-    /// Those of a session of this kernel.
+    /// Those of a file of this kernel that is being preserved, as others may be.
     Outgoing(&'a OutgoingFiles),
-    /// Those of a session of the previous kernel.
+    /// Those of a file of this kernel, none of which is; and the address and the token of that file,
+    /// if it has lost its place.
+    Locked(&'a OutgoingPlaces, Option<(u64, u64)>),
+    /// Those of a file of the previous kernel.
     Incoming(Asker<'a>),
 }
 
@@ -299,12 +307,12 @@ impl Fellows<'_> {
     /// The file of `token`, which is retrieved now if nobody has.
     ///
     /// Returns `EINVAL` if the session is one of this kernel, `ENOENT` if it has no such file,
-    /// `ELOOP` if that one waits for the file that asks, what its handler answered, or `ENOMEM`. May
-    /// sleep.
+    /// `ELOOP` if that one waits for the file that asks, what its handler answered, or what
+    /// [`kthread::call`] returns, `ENOMEM`. May sleep.
     pub(crate) fn file(&self, token: u64) -> Result<ARef<File>> {
         match self {
-            Self::Outgoing(_) => Err(EINVAL),
             Self::Incoming(asker) => asker.ask(token),
+            _ => Err(EINVAL),
         }
     }
 
@@ -314,7 +322,9 @@ impl Fellows<'_> {
     /// preserve that file, or does not yet, `ENOMEM`. May sleep.
     pub(crate) fn token_of(&self, file: &File) -> Result<u64> {
         match self {
-            Self::Outgoing(files) => files.token_of(file),
+            Self::Outgoing(files) => files.set.lock().places.know_token_of(file),
+            Self::Locked(_, Some((own, token))) if *own == address(file) => Ok(*token),
+            Self::Locked(places, _) => places.token_of(file),
             Self::Incoming(_) => Err(EINVAL),
         }
     }
@@ -347,121 +357,138 @@ impl OutgoingFile {
     }
 }
 
-/// What has a place in a session of this kernel.
-enum OutgoingPlace {
-    /// A token that is taken, of a file that is being preserved, or is no longer.
-    Taken,
-    /// A file.
-    Here(OutgoingFile),
-    /// A file that its handler is at work on. This is its address.
-    Away(u64),
-}
-
-impl OutgoingPlace {
-    /// The address of the file, if it is preserved.
-    fn address(&self) -> Option<u64> {
-        match self {
-            Self::Taken => None,
-            Self::Here(file) => Some(address(file.file())),
-            Self::Away(address) => Some(*address),
-        }
-    }
-}
-
 /// What tells an open file from all other open files.
 fn address(file: &File) -> u64 {
     file.as_ptr().addr() as u64
 }
 
-/// The places of a session of this kernel.
+/// The places of the files of a session of this kernel.
+pub(crate) struct OutgoingPlaces {
+    /// By token, in the order in which these were taken. A token whose file is being preserved has
+    /// none.
+    files: Table<(u64, Option<OutgoingFile>)>,
+    /// The token of each file, by its address, since somebody has asked for one.
+    tokens: Option<KBox<Table<(u64, u64)>>>,
+}
+
+impl OutgoingPlaces {
+    /// The files that are preserved, with their tokens, in order.
+    fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &OutgoingFile)> {
+        self.files
+            .iter()
+            .filter_map(|(token, file)| Some((*token, file.as_ref()?)))
+    }
+
+    /// The token of a file; for who does not ask often.
+    fn token_of(&self, file: &File) -> Result<u64> {
+        let found = match &self.tokens {
+            Some(tokens) => tokens.get(&address(file)).map(|(_, token)| *token),
+            None => self
+                .iter()
+                .find(|(_, it)| ptr::eq(it.file(), file))
+                .map(|(token, _)| token),
+        };
+
+        found.ok_or(ENOENT)
+    }
+
+    /// The same for who may ask again.
+    fn know_token_of(&mut self, file: &File) -> Result<u64> {
+        if self.tokens.is_none() {
+            let mut tokens = KBox::new(Table::new(), GFP_KERNEL)?;
+
+            tokens.reserve(self.files.len())?;
+            for (token, file) in self.iter() {
+                enter(&mut tokens, file, token)?;
+            }
+            self.tokens = Some(tokens);
+        }
+        self.token_of(file)
+    }
+
+    /// Takes the last file. Nobody may be preserving one.
+    fn pop(&mut self) -> Option<(u64, OutgoingFile)> {
+        let (token, file) = self.files.pop()?;
+        let file = file?;
+
+        if let Some(tokens) = &mut self.tokens {
+            tokens.remove(&address(file.file()));
+        }
+        Some((token, file))
+    }
+}
+
+/// Notes down the token of a file, unless the file has one.
+fn enter(tokens: &mut Table<(u64, u64)>, file: &OutgoingFile, token: u64) -> Result {
+    let address = address(file.file());
+
+    match tokens.vacant(&address)? {
+        Some(vacant) => vacant.insert((address, token)),
+        None => Ok(()),
+    }
+}
+
+/// What a session of this kernel preserves.
 ///
 /// # Invariants
 ///
-/// `blocks` has room for all of them and no block to spare.
+/// `blocks` has room for all places and no block to spare.
 struct OutgoingSet {
-    /// By token, in the order in which these were taken.
-    files: Table<(u64, OutgoingPlace)>,
+    places: OutgoingPlaces,
     blocks: BlockSet<wire::File>,
-    /// The token of each file, by its address, since somebody asked for one.
-    tokens: Option<Table<(u64, u64)>>,
 }
 
 impl OutgoingSet {
-    /// Takes the file at a place, which is at work from now on.
-    fn take(&mut self, place: usize) -> Option<(u64, OutgoingFile)> {
-        let (token, file) = self.files.nth_mut(place)?;
-        let away = OutgoingPlace::Away(file.address()?);
-
-        match mem::replace(file, away) {
-            OutgoingPlace::Here(file) => Some((*token, file)),
-            _ => None,
-        }
-    }
-
-    /// Puts a file, or what is left of it, back.
-    fn put(&mut self, place: usize, file: OutgoingPlace) {
-        if let Some((_, it)) = self.files.nth_mut(place) {
-            *it = file;
-        }
-    }
-
-    /// Takes a token, and with it the place of its file.
+    /// Takes a token, and with it the place of its file, which this returns.
     ///
     /// Returns `EEXIST` if it is taken, `ENOMEM`. May sleep.
-    fn claim(&mut self, token: u64) -> Result {
-        let count = self.files.len();
-        let vacant = self.files.vacant(&token)?.ok_or(EEXIST)?;
+    fn claim(&mut self, token: u64) -> Result<usize> {
+        let Self { places, blocks } = self;
+        let count = places.files.len();
+        let vacant = places.files.vacant(&token)?.ok_or(EEXIST)?;
 
-        self.blocks.reserve(count + 1)?;
+        blocks.reserve(count + 1)?;
         vacant
-            .insert((token, OutgoingPlace::Taken))
-            .inspect_err(|_| self.blocks.shrink(count))
+            .insert((token, None))
+            .inspect_err(|_| blocks.shrink(count))?;
+        Ok(places.files.places() - 1)
     }
 
-    /// A file of a token that was taken is preserved now.
-    fn preserved(&mut self, token: u64, file: OutgoingFile) {
-        if let Some(tokens) = &mut self.tokens {
+    /// Gives the file of a token that was taken its place: the one where that was, mostly.
+    fn preserved(&mut self, token: u64, place: usize, file: OutgoingFile) {
+        let OutgoingPlaces { files, tokens } = &mut self.places;
+
+        if let Some(known) = tokens {
             // Without memory, they are gathered again when somebody asks.
-            if enter(tokens, (address(file.file()), token)).is_err() {
-                self.tokens = None;
+            if enter(known, &file, token).is_err() {
+                *tokens = None;
             }
         }
-        if let Some((_, it)) = self.files.get_mut(&token) {
-            *it = OutgoingPlace::Here(file);
+
+        let there = files.nth(place).is_some_and(|it| it.0 == token);
+        let place = match there {
+            true => Some(place),
+            false => files.place(&token),
+        };
+        if let Some((_, it)) = place.and_then(|place| files.nth_mut(place)) {
+            *it = Some(file);
         }
     }
 
     /// A file of a token that was taken could not be preserved.
     fn give_up(&mut self, token: u64) {
-        self.files.remove(&token);
-        self.blocks.shrink(self.files.len());
+        self.places.files.remove(&token);
+        self.blocks.shrink(self.places.files.len());
     }
 
-    fn token_of(&mut self, address: u64) -> Result<u64> {
-        let tokens = match &mut self.tokens {
-            Some(tokens) => tokens,
-            unknown => {
-                let mut tokens = Table::new();
+    /// Unfreezes so many files, last to first; nothing is written any more.
+    fn unfreeze(&mut self, count: usize) {
+        let others = self.places.files.len() - count;
 
-                tokens.reserve(self.files.len())?;
-                for (token, file) in self.files.iter() {
-                    if let Some(address) = file.address() {
-                        enter(&mut tokens, (address, *token))?;
-                    }
-                }
-                unknown.insert(tokens)
-            }
-        };
-
-        tokens.get(&address).map(|(_, token)| *token).ok_or(ENOENT)
-    }
-}
-
-/// Adds an entry, unless there is one of that key.
-fn enter(table: &mut Table<(u64, u64)>, entry: (u64, u64)) -> Result {
-    match table.vacant(&entry.0)? {
-        Some(vacant) => vacant.insert(entry),
-        None => Ok(()),
+        for (_, file) in self.places.iter().rev().skip(others) {
+            file.unfreeze(&Fellows::Locked(&self.places, None));
+        }
+        self.blocks.clear();
     }
 }
 
@@ -476,9 +503,11 @@ impl OutgoingFiles {
     /// Starts without files; they will be written into blocks of `block_size` bytes.
     pub(crate) fn new(block_size: usize) -> impl PinInit<Self> {
         let set = OutgoingSet {
-            files: Table::new(),
+            places: OutgoingPlaces {
+                files: Table::new(),
+                tokens: None,
+            },
             blocks: BlockSet::new(block_size),
-            tokens: None,
         };
 
         pin_init!(Self { set <- new_mutex!(set, "luo_session") })
@@ -488,21 +517,11 @@ impl OutgoingFiles {
     pub(crate) fn clear(&self) {
         let mut set = self.set.lock();
 
-        for place in (0..set.files.places()).rev() {
-            let Some((_, file)) = set.take(place) else {
-                continue;
-            };
-            let address = address(file.file());
+        while let Some((token, file)) = set.places.pop() {
+            let own = Some((address(file.file()), token));
 
-            drop(set);
-            file.unpreserve(&Fellows::Outgoing(self));
-            set = self.set.lock();
-            set.put(place, OutgoingPlace::Taken);
-            if let Some(tokens) = &mut set.tokens {
-                tokens.remove(&address);
-            }
+            file.unpreserve(&Fellows::Locked(&set.places, own));
         }
-        set.files.drain_back().for_each(drop);
         set.blocks.shrink(0);
     }
 
@@ -517,22 +536,12 @@ impl OutgoingFiles {
         token: u64,
         fget: impl FnOnce() -> Result<ARef<File>>,
     ) -> Result {
-        self.set.lock().claim(token)?;
+        let place = self.set.lock().claim(token)?;
 
-        let file =
-            fget().and_then(|file| OutgoingFile::new(registry, file, &Fellows::Outgoing(self)));
-        let mut set = self.set.lock();
-
-        match file {
-            Ok(file) => {
-                set.preserved(token, file);
-                Ok(())
-            }
-            Err(err) => {
-                set.give_up(token);
-                Err(err)
-            }
-        }
+        fget()
+            .and_then(|file| OutgoingFile::new(registry, file, &Fellows::Outgoing(self)))
+            .map(|file| self.set.lock().preserved(token, place, file))
+            .inspect_err(|_| self.set.lock().give_up(token))
     }
 
     /// Freezes all files, in order, and writes them down; returns where. Nobody may be preserving
@@ -543,72 +552,41 @@ impl OutgoingFiles {
     /// Returns what a handler answers. May sleep.
     pub(crate) fn freeze(&self) -> Result<wire::FileSet> {
         let mut set = self.set.lock();
-        let mut count = 0;
+        let OutgoingSet { places, blocks } = &mut *set;
+        let mut frozen = 0;
 
-        for place in 0..set.files.places() {
-            let Some((token, mut file)) = set.take(place) else {
-                continue;
-            };
+        let result = places.iter().try_for_each(|(token, file)| {
+            file.freeze(&Fellows::Locked(places, None))
+                .inspect_err(|err| {
+                    pr_warn!(
+                        "the '{}' of token {:#x} refused to freeze: {:?}\n",
+                        BStr::from_bytes(file.handler().compatible()),
+                        token,
+                        err
+                    )
+                })?;
+            frozen += 1;
 
-            drop(set);
-            let frozen = file.freeze(&Fellows::Outgoing(self)).inspect_err(|err| {
-                pr_warn!(
-                    "the '{}' of token {:#x} refused to freeze: {:?}\n",
-                    BStr::from_bytes(file.handler().compatible()),
-                    token,
-                    err
-                )
-            });
-            let record = file.to_wire(token);
+            blocks.write(frozen - 1, file.to_wire(token))
+        });
 
-            set = self.set.lock();
-            set.put(place, OutgoingPlace::Here(file));
-
-            let end = place + usize::from(frozen.is_ok());
-            let written = frozen.and_then(|()| set.blocks.write(count, record));
-            if let Err(err) = written {
-                drop(set);
-                self.unfreeze_before(end);
-                return Err(err);
-            }
-            count += 1;
+        if let Err(err) = result {
+            set.unfreeze(frozen);
+            return Err(err);
         }
 
         Ok(wire::FileSet {
             files: set.blocks.head(),
-            count: count as u64,
+            count: frozen as u64,
         })
     }
 
     /// Undoes [`Self::freeze`], last to first. May sleep.
     pub(crate) fn unfreeze(&self) {
-        let places = self.set.lock().files.places();
-
-        self.unfreeze_before(places);
-    }
-
-    /// Unfreezes the files before a place, last to first.
-    fn unfreeze_before(&self, place: usize) {
         let mut set = self.set.lock();
+        let count = set.places.files.len();
 
-        for place in (0..place).rev() {
-            let Some((_, file)) = set.take(place) else {
-                continue;
-            };
-
-            drop(set);
-            file.unfreeze(&Fellows::Outgoing(self));
-            set = self.set.lock();
-            set.put(place, OutgoingPlace::Here(file));
-        }
-        set.blocks.clear();
-    }
-
-    /// The token under which a file is preserved.
-    ///
-    /// Returns `ENOENT` if it is not, or not yet, `ENOMEM`. May sleep.
-    fn token_of(&self, file: &File) -> Result<u64> {
-        self.set.lock().token_of(address(file))
+        set.unfreeze(count);
     }
 
     /// Whether a C kernel would refuse so many files.
@@ -678,18 +656,16 @@ impl IncomingFile {
 enum IncomingPlace {
     /// A file.
     Here(IncomingFile),
-    /// A file that its handler is at work on.
-    Away,
-    /// A file that is finished.
-    Finished,
+    /// A file that its handler is at work on, and the tokens that this asks for at this time.
+    Away(KVec<u64>),
 }
 
 /// How a file was found.
 enum Found {
     /// With the answer to who asks for it.
     Answered(Result<ARef<File>>),
-    /// As nobody has asked for it. It is at work from now on, and this is its place.
-    Waiting(usize, IncomingFile),
+    /// At this place, and nobody has asked for it.
+    Waiting(usize),
     /// At work.
     Away,
 }
@@ -698,62 +674,63 @@ enum Found {
 struct IncomingSet {
     /// By token.
     files: Table<(u64, IncomingPlace)>,
-    /// Who asks for whom at this time, by token.
-    asked: KVec<(u64, u64)>,
     /// How many files are being retrieved.
-    retrieving: usize,
+    retrieving: u32,
     /// How many threads wait for a change.
-    waiting: usize,
+    waiting: u32,
     /// Whether somebody lets go of all files.
     finishing: bool,
 }
 
 impl IncomingSet {
     /// Takes the file at a place, which is at work from now on.
-    fn take(&mut self, place: usize) -> Option<(u64, IncomingFile)> {
-        let (token, file) = self.files.nth_mut(place)?;
+    fn take(&mut self, place: usize) -> Option<IncomingFile> {
+        let (_, file) = self.files.nth_mut(place)?;
 
-        match mem::replace(file, IncomingPlace::Away) {
-            IncomingPlace::Here(file) => Some((*token, file)),
-            other => {
-                *file = other;
+        match mem::replace(file, IncomingPlace::Away(KVec::new())) {
+            IncomingPlace::Here(file) => Some(file),
+            away => {
+                *file = away;
                 None
             }
         }
     }
 
-    /// Puts a file, or what is left of it, back.
-    fn put(&mut self, place: usize, file: IncomingPlace) {
+    /// Puts a file back.
+    fn put(&mut self, place: usize, file: IncomingFile) {
         if let Some((_, it)) = self.files.nth_mut(place) {
-            *it = file;
+            *it = IncomingPlace::Here(file);
         }
     }
 
-    /// Finds the file of `token`, and takes it if nobody has asked for it.
+    /// Finds the file of `token`.
     ///
     /// Returns `ENOENT` if there is no such file.
-    fn find(&mut self, token: u64) -> Result<Found> {
+    fn find(&self, token: u64) -> Result<Found> {
         let place = self.files.place(&token).ok_or(ENOENT)?;
 
         match self.files.nth(place) {
-            Some((_, IncomingPlace::Here(it))) => {
-                if let Some(answer) = it.file.retrieved() {
-                    return Ok(Found::Answered(answer));
-                }
-            }
-            Some((_, IncomingPlace::Away)) => return Ok(Found::Away),
-            _ => return Err(ENOENT),
+            Some((_, IncomingPlace::Here(it))) => Ok(match it.file.retrieved() {
+                Some(answer) => Found::Answered(answer),
+                None => Found::Waiting(place),
+            }),
+            Some((_, IncomingPlace::Away(_))) => Ok(Found::Away),
+            None => Err(ENOENT),
         }
-
-        let (_, file) = self.take(place).ok_or(ENOENT)?;
-        self.retrieving += 1;
-        Ok(Found::Waiting(place, file))
     }
 
-    /// Whether a file waits for itself if it asks `token`: that is what `asker` is, or waits for it.
+    /// Whom the file of `token` asks for at this time.
+    fn asked_by(&mut self, token: u64) -> Option<&mut KVec<u64>> {
+        match self.files.get_mut(&token)? {
+            (_, IncomingPlace::Away(asked)) => Some(asked),
+            _ => None,
+        }
+    }
+
+    /// Whether the file of `asker` waits for itself if it waits for that of `token`.
     ///
     /// Returns `ENOMEM`.
-    fn is_circle(&self, asker: u64, token: u64) -> Result<bool> {
+    fn is_circle(&mut self, asker: u64, token: u64) -> Result<bool> {
         let mut reached = KVec::new();
         let mut next = 0;
 
@@ -762,7 +739,7 @@ impl IncomingSet {
             if it == asker {
                 return Ok(true);
             }
-            for &(_, asked) in self.asked.iter().filter(|(asker, _)| *asker == it) {
+            for &mut asked in self.asked_by(it).into_iter().flatten() {
                 if !reached.contains(&asked) {
                     reached.push(asked, GFP_KERNEL)?;
                 }
@@ -771,18 +748,6 @@ impl IncomingSet {
         }
         Ok(false)
     }
-
-    /// The file `asker` has got its answer from the file `token`.
-    fn answered(&mut self, asker: u64, token: u64) {
-        let last = self.asked.pop();
-
-        // The order of these means nothing.
-        if let Some(last) = last.filter(|&last| last != (asker, token)) {
-            if let Some(it) = self.asked.iter_mut().rfind(|it| **it == (asker, token)) {
-                *it = last;
-            }
-        }
-    }
 }
 
 /// A file of the previous kernel whose handler is at work, and may ask for others.
@@ -790,40 +755,61 @@ pub(crate) struct Asker<'a> {
     files: &'a IncomingFiles,
     registry: &'static Registry,
     token: u64,
-    /// How many handlers are at work on this stack, one for another.
+    /// How many handlers are at work on this stack, one for another, but for this one.
     depth: u32,
 }
 
 impl Asker<'_> {
     /// So many handlers have room on one stack.
-    const MAX_DEPTH: u32 = 8;
+    const MAX_DEPTH: u32 = 4;
 
     /// See [`Fellows::file`].
     fn ask(&self, token: u64) -> Result<ARef<File>> {
-        let files = self.files;
-        let mut set = files.set.lock();
+        let mut set = self.files.set.lock();
 
-        set.asked.push((self.token, token), GFP_KERNEL)?;
-        let answer = loop {
-            match set.find(token) {
-                Ok(Found::Answered(answer)) => break answer,
-                Ok(Found::Waiting(place, file)) => {
+        loop {
+            let place = match set.find(token)? {
+                Found::Answered(answer) => return answer,
+                Found::Waiting(place) => Some(place),
+                Found::Away if set.is_circle(self.token, token)? => return Err(ELOOP),
+                Found::Away => None,
+            };
+
+            self.note(&mut set, token)?;
+            let mut answer = None;
+            match place {
+                Some(place) => {
+                    let file = Retrieving::begin(self.files, self.registry, &mut set, place);
+
                     drop(set);
-                    let answer = self.retrieve(token, Retrieving::new(files, place, file));
-                    set = files.set.lock();
-                    break answer;
+                    answer = Some(file.and_then(|file| self.retrieve(token, file)));
+                    set = self.files.set.lock();
                 }
-                Ok(Found::Away) => match set.is_circle(self.token, token) {
-                    Ok(false) => files.wait(&mut set),
-                    Ok(true) => break Err(ELOOP),
-                    Err(err) => break Err(err),
-                },
-                Err(err) => break Err(err),
+                None => self.files.wait(self.registry, &mut set),
             }
-        };
-        set.answered(self.token, token);
+            self.answered(&mut set, token);
 
-        answer
+            if let Some(answer) = answer {
+                return answer;
+            }
+        }
+    }
+
+    /// Notes that this one asks for a file, so that a circle is seen.
+    fn note(&self, set: &mut IncomingSet, token: u64) -> Result {
+        match set.asked_by(self.token) {
+            Some(asked) => Ok(asked.push(token, GFP_KERNEL)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Undoes [`Self::note`].
+    fn answered(&self, set: &mut IncomingSet, token: u64) {
+        if let Some(asked) = set.asked_by(self.token) {
+            if let Some(at) = asked.iter().rposition(|it| *it == token) {
+                let _ = asked.remove(at);
+            }
+        }
     }
 
     /// Retrieves a file for this one. How many ask for each other is up to userspace, so not all of
@@ -846,24 +832,36 @@ impl Asker<'_> {
 /// A file that is being retrieved. It is put back when this is dropped.
 struct Retrieving<'a> {
     files: &'a IncomingFiles,
+    registry: &'static Registry,
     place: usize,
     file: Option<IncomingFile>,
 }
 
 impl<'a> Retrieving<'a> {
-    /// The file that was found at a place.
-    fn new(files: &'a IncomingFiles, place: usize, file: IncomingFile) -> Self {
-        Self {
+    /// Takes the file that was found at a place.
+    ///
+    /// Returns `ENOENT` if there is none.
+    fn begin(
+        files: &'a IncomingFiles,
+        registry: &'static Registry,
+        set: &mut IncomingSet,
+        place: usize,
+    ) -> Result<Self> {
+        let file = Some(set.take(place).ok_or(ENOENT)?);
+
+        set.retrieving += 1;
+        Ok(Self {
             files,
+            registry,
             place,
-            file: Some(file),
-        }
+            file,
+        })
     }
 
     fn retrieve(mut self, asker: Asker<'_>) -> Result<ARef<File>> {
         let file = self.file.as_mut().ok_or(ENOENT)?;
 
-        file.retrieve(asker.registry, &Fellows::Incoming(asker))
+        file.retrieve(self.registry, &Fellows::Incoming(asker))
     }
 }
 
@@ -872,10 +870,10 @@ impl Drop for Retrieving<'_> {
         let mut set = self.files.set.lock();
 
         if let Some(file) = self.file.take() {
-            set.put(self.place, IncomingPlace::Here(file));
+            set.put(self.place, file);
         }
         set.retrieving -= 1;
-        self.files.tell(&set);
+        self.files.tell(self.registry, &set);
     }
 }
 
@@ -884,9 +882,6 @@ impl Drop for Retrieving<'_> {
 pub(crate) struct IncomingFiles {
     #[pin]
     set: Mutex<IncomingSet>,
-    /// A file is no longer at work, or all that are left have their places again.
-    #[pin]
-    changed: CondVar,
 }
 
 impl IncomingFiles {
@@ -904,16 +899,12 @@ impl IncomingFiles {
         };
         let set = IncomingSet {
             files: files.try_map(adopt)?,
-            asked: KVec::new(),
             retrieving: 0,
             waiting: 0,
             finishing: false,
         };
 
-        Ok(pin_init!(Self {
-            set <- new_mutex!(set, "luo_session"),
-            changed <- new_condvar!("luo_session_changed"),
-        }))
+        Ok(pin_init!(Self { set <- new_mutex!(set, "luo_session") }))
     }
 
     /// Returns the file of `token`. Its handler makes it the first time; asked again, this returns
@@ -928,15 +919,16 @@ impl IncomingFiles {
             if !set.finishing {
                 match set.find(token)? {
                     Found::Answered(answer) => return answer,
-                    Found::Waiting(place, file) => {
+                    Found::Waiting(place) => {
+                        let file = Retrieving::begin(self, registry, &mut set, place)?;
+
                         drop(set);
-                        let file = Retrieving::new(self, place, file);
                         return file.retrieve(self.asker(registry, token));
                     }
                     Found::Away => {}
                 }
             }
-            self.wait_killable(&mut set)?;
+            self.wait_killable(registry, &mut set)?;
         }
     }
 
@@ -951,23 +943,23 @@ impl IncomingFiles {
     }
 
     /// Something has changed. It is told only if somebody waits.
-    fn tell(&self, set: &IncomingSet) {
+    fn tell(&self, registry: &Registry, set: &IncomingSet) {
         if set.waiting > 0 {
-            self.changed.notify_all();
+            registry.changed.notify_all();
         }
     }
 
     /// Waits for a change.
-    fn wait(&self, set: &mut MutexGuard<'_, IncomingSet>) {
+    fn wait(&self, registry: &Registry, set: &mut MutexGuard<'_, IncomingSet>) {
         set.waiting += 1;
-        self.changed.wait(set);
+        registry.changed.wait(set);
         set.waiting -= 1;
     }
 
     /// As [`Self::wait`], unless the task is killed, which returns `EINTR`.
-    fn wait_killable(&self, set: &mut MutexGuard<'_, IncomingSet>) -> Result {
+    fn wait_killable(&self, registry: &Registry, set: &mut MutexGuard<'_, IncomingSet>) -> Result {
         set.waiting += 1;
-        let killed = self.changed.wait_killable(set);
+        let killed = registry.changed.wait_killable(set);
         set.waiting -= 1;
 
         if killed {
@@ -985,7 +977,10 @@ impl IncomingFiles {
         let mut set = self.set.lock();
 
         while set.finishing || set.retrieving > 0 {
-            self.wait_killable(&mut set)?;
+            self.wait_killable(registry, &mut set)?;
+        }
+        if set.files.len() == 0 {
+            return Ok(());
         }
         set.finishing = true;
         drop(set);
@@ -993,20 +988,20 @@ impl IncomingFiles {
         let result = self.finish_all(registry);
         let mut set = self.set.lock();
 
-        if result.is_ok() {
-            set.files.drain_back().for_each(drop);
-        }
         set.finishing = false;
-        self.tell(&set);
+        self.tell(registry, &set);
         result
     }
 
     fn finish_all(&self, registry: &'static Registry) -> Result {
         let mut set = self.set.lock();
-        let places = set.files.places();
 
-        for place in 0..places {
-            let Some((token, file)) = set.take(place) else {
+        for place in 0..set.files.places() {
+            let token = match set.files.nth(place) {
+                Some((token, IncomingPlace::Here(it))) if it.file.is_asked_to_finish() => *token,
+                _ => continue,
+            };
+            let Some(file) = set.take(place) else {
                 continue;
             };
 
@@ -1014,21 +1009,17 @@ impl IncomingFiles {
             let fellows = Fellows::Incoming(self.asker(registry, token));
             let can_finish = file.file.can_finish(&fellows);
             set = self.set.lock();
-            set.put(place, IncomingPlace::Here(file));
+            set.put(place, file);
             if !can_finish {
                 return Err(EBUSY);
             }
         }
-        for place in (0..places).rev() {
-            let Some((token, file)) = set.take(place) else {
-                continue;
-            };
-
+        while let Some((token, place)) = set.files.pop() {
             drop(set);
-            let fellows = Fellows::Incoming(self.asker(registry, token));
-            file.finish(registry, &fellows);
+            if let IncomingPlace::Here(file) = place {
+                file.finish(registry, &Fellows::Incoming(self.asker(registry, token)));
+            }
             set = self.set.lock();
-            set.put(place, IncomingPlace::Finished);
         }
 
         Ok(())

@@ -15,9 +15,10 @@
 //!    to write, and keeps it for good if it succeeds.
 //! 2. `luo_outgoing`, `luo_incoming`: mutexes, one for each table of sessions. Taken to add, find
 //!    and remove a session, and for the whole of a reboot or a restore.
-//! 3. `luo_session`, a mutex in each session, for the places of its files; nothing of the following
-//!    is taken under it. A handler that is called has its file out of its place, and may ask for
-//!    others: so this is not held meanwhile, and who wants the same file waits until it is back.
+//! 3. `luo_session`, a mutex in each session, for the places of its files. It is held while handlers
+//!    freeze, unfreeze and unpreserve, when nobody else can want it. While one preserves, retrieves
+//!    or finishes a file, that is out of its place instead, others may be at work on other files,
+//!    and who wants the same file waits until it is back.
 //! 4. `luo_registry`, a `rw_semaphore`: the handlers and FLBs of the [`Registry`]. Held to read, it
 //!    is around a handler's `can_preserve`, an FLB's `preserve`, and those of its callbacks that
 //!    come with a file of the previous kernel.

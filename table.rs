@@ -326,14 +326,15 @@ impl<T: Keyed> Table<T> {
         })
     }
 
-    /// Removes all entries, the last one first.
-    pub(crate) fn drain_back(&mut self) -> impl Iterator<Item = T> + use<'_, T> {
+    /// Removes the last entry. Who does so is about to remove all of them: the others are found
+    /// without the index from now on.
+    pub(crate) fn pop(&mut self) -> Option<T> {
         // INVARIANT: Without an index, those that are still there are found as before.
         self.index.slots.clear();
 
-        iter::from_fn(|| self.entries.pop())
-            .flatten()
-            .inspect(|_| self.len -= 1)
+        let entry = iter::from_fn(|| self.entries.pop()).flatten().next()?;
+        self.len -= 1;
+        Some(entry)
     }
 
     /// The slot and the place of the entry of `key`; or else the slot that it would get, and its

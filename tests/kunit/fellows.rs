@@ -4,13 +4,33 @@
 //! becomes of everybody else who wants a file while somebody works on it.
 
 use super::*;
-use crate::mock::{
-    check,
-    lasting,
-    number_of,
-    until,
-    Elsewhere,
-    World, //
+use crate::{
+    handover,
+    kho_tests::Preservations,
+    mock::{
+        check,
+        lasting,
+        new_file,
+        number_of,
+        until,
+        Elsewhere,
+        World, //
+    }, //
+};
+use kernel::{
+    liveupdate::{
+        self,
+        HandOver,
+        Handle,
+        Handler,
+        Retrieval,
+        Session, //
+    },
+    module_ref::BuiltIn,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
 };
 
 /// A world with a handler `a` for all files.
@@ -40,7 +60,7 @@ fn error(file: Result<ARef<File>>) -> Option<Error> {
 }
 
 /// How many threads wait for a change.
-fn waiting(files: &IncomingFiles) -> usize {
+fn waiting(files: &IncomingFiles) -> u32 {
     files.set.lock().waiting
 }
 
@@ -48,7 +68,94 @@ fn waiting(files: &IncomingFiles) -> usize {
 fn at_rest(files: &IncomingFiles) -> bool {
     let set = files.set.lock();
 
-    set.retrieving == 0 && set.waiting == 0 && !set.finishing && set.asked.is_empty()
+    let here = |place: &IncomingPlace| matches!(place, IncomingPlace::Here(_));
+
+    set.retrieving == 0
+        && set.waiting == 0
+        && !set.finishing
+        && set.files.iter().all(|(_, place)| here(place))
+}
+
+/// A driver in Rust for the files of some numbers. Its files hand over under which token they were
+/// preserved, and each but that of token 1 needs the one before it.
+struct Linked;
+
+/// What it hands over.
+struct Token(u64);
+
+impl HandOver for Token {
+    fn data(&self) -> u64 {
+        self.0
+    }
+}
+
+static LINKED: Handler<Linked> = Handler::new(&[]);
+
+/// Whether a callback that cannot refuse was called as it should not have been.
+static WRONG: Atomic<bool> = Atomic::new(false);
+
+#[vtable]
+impl liveupdate::FileHandler for Linked {
+    const COMPATIBLE: &'static CStr = c"luo-kunit-linked";
+
+    type Preserved = Token;
+    type Restored = u64;
+    type OwnerModule = BuiltIn;
+
+    fn can_preserve(file: &File) -> bool {
+        (0x7e57_0001..0x7e57_0009).contains(&number_of(file))
+    }
+
+    fn preserve(file: &File, session: &Session<'_>) -> Result<Token> {
+        check(session.token_of(file) == Err(ENOENT))?;
+        check(error(session.file(1)) == Some(EINVAL))?;
+        Ok(Token(0))
+    }
+
+    fn freeze(file: &File, preserved: &mut Token, session: &Session<'_>) -> Result {
+        preserved.0 = session.token_of(file)?;
+        Ok(())
+    }
+
+    fn unfreeze(file: &File, preserved: &mut Token, session: &Session<'_>) {
+        if session.token_of(file) != Ok(preserved.0) {
+            WRONG.store(true, Relaxed);
+        }
+    }
+
+    fn restore(handle: Handle) -> Result<u64> {
+        Ok(handle.into_data())
+    }
+
+    fn retrieve(token: u64, session: &Session<'_>) -> Result<ARef<File>> {
+        let file = new_file(token)?;
+
+        check(session.token_of(&file) == Err(EINVAL))?;
+        check(error(session.file(token)) == Some(ELOOP))?;
+        if token > 1 {
+            check(number_of(&*session.file(token - 1)?) == token - 1)?;
+        }
+        Ok(file)
+    }
+
+    // Only what was retrieved can be finished, and what comes before it is there.
+    fn can_finish(retrieval: Retrieval<'_>, session: &Session<'_>) -> bool {
+        matches!(retrieval, Retrieval::Done(file) if number_of(file) == 1 || session.file(1).is_ok())
+    }
+
+    fn finish(retrieval: Retrieval<'_>, session: &Session<'_>) {
+        let first = session.file(1).map(|file| number_of(&file));
+
+        match retrieval {
+            Retrieval::Done(file) if number_of(file) == 1 && first == Err(ENOENT) => {}
+            Retrieval::Done(file) if number_of(file) > 1 && first == Ok(1) => {}
+            _ => WRONG.store(true, Relaxed),
+        }
+    }
+
+    fn get_id(file: &File) -> usize {
+        number_of(file) as usize
+    }
 }
 
 #[kunit_tests(luo_fellows)]
@@ -144,7 +251,7 @@ mod suite {
                 check(other.end() == Err(ELOOP))
             }
             ("retrieve", 2) => {
-                until(|| files.set.lock().asked.len() == 1);
+                until(|| files.set.lock().asked_by(1).is_some_and(|it| it.len() == 1));
                 fellows.file(1).map(drop)
             }
             _ => Ok(()),
@@ -468,7 +575,7 @@ mod suite {
                 ("can_finish", 1) => check(ask(1) == Err(ELOOP) && ask(2) == Ok(2)),
                 // What was preserved before it is still there, and can be retrieved.
                 ("finish", 2) => {
-                    check(ask(2) == Err(ELOOP) && ask(3) == Err(ENOENT) && ask(1) == Ok(1))
+                    check(ask(2) == Err(ENOENT) && ask(3) == Err(ENOENT) && ask(1) == Ok(1))
                 }
                 _ => Ok(()),
             }
@@ -481,5 +588,33 @@ mod suite {
         )?;
         assert!(at_rest(&files));
         world.settled()
+    }
+
+    #[test]
+    fn drivers_in_rust() -> Result {
+        let registry = &crate::sessions()?.registry;
+        let registration = LINKED.register()?;
+        let files = OutgoingFiles::none()?;
+
+        for token in 1..4 {
+            let file = new_file(0x7e57_0000 + token)?;
+
+            files.preserve(registry, token, || Ok(file))?;
+        }
+        let same = new_file(0x7e57_0001)?;
+        assert_eq!(files.preserve(registry, 4, || Ok(same)), Err(EBUSY));
+        files.freeze()?;
+        files.unfreeze();
+        let (records, _) =
+            handover::tests::files_of(&Preservations, &files.freeze()?).map_err(|_| EIO)?;
+        let incoming = KBox::pin_init(IncomingFiles::adopt(registry, &records)?, GFP_KERNEL)?;
+        drop(files);
+
+        assert_eq!(incoming.finish(registry), Err(EBUSY));
+        assert_eq!(number_of(&*incoming.retrieve(registry, 3)?), 3);
+        assert_eq!(incoming.finish(registry), Ok(()));
+        drop(registration);
+        assert!(!WRONG.load(Relaxed));
+        Ok(())
     }
 }

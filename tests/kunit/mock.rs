@@ -680,20 +680,8 @@ impl World {
 
     /// Opens a file. Returns its file descriptor.
     pub(crate) fn file(&mut self, number: u64) -> Result<i32> {
-        const FOPS: &bindings::file_operations = &pin_init::zeroed();
-
         let fd = FileDescriptorReservation::get_unused_fd_flags(0)?;
-        // SAFETY: The name and the file operations are static, and the private data is a number.
-        let file = from_err_ptr(unsafe {
-            bindings::anon_inode_getfile(
-                c"[luo_kunit]".as_char_ptr(),
-                FOPS,
-                ptr::without_provenance_mut(number as usize),
-                0,
-            )
-        })?;
-        // SAFETY: The file is new, and its reference ours.
-        let file = unsafe { ARef::from_raw(NonNull::new(file).ok_or(EINVAL)?.cast()) };
+        let file = new_file(number)?;
 
         self.fds.push(fd.reserved_fd(), GFP_KERNEL)?;
         self.stage
@@ -880,6 +868,24 @@ pub(crate) fn until(so: impl Fn() -> bool) {
     while !so() {
         fsleep(Delta::from_micros(100));
     }
+}
+
+/// Makes a file.
+pub(crate) fn new_file(number: u64) -> Result<ARef<File>> {
+    const FOPS: &bindings::file_operations = &pin_init::zeroed();
+
+    // SAFETY: The name and the file operations are static, and the private data is a number.
+    let file = from_err_ptr(unsafe {
+        bindings::anon_inode_getfile(
+            c"[luo_kunit]".as_char_ptr(),
+            FOPS,
+            ptr::without_provenance_mut(number as usize),
+            0,
+        )
+    })?;
+
+    // SAFETY: The file is new, and its reference ours.
+    Ok(unsafe { ARef::from_raw(NonNull::new(file).ok_or(EINVAL)?.cast()) })
 }
 
 /// The `struct file` that LUO returned is this one.

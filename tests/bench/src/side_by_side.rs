@@ -55,7 +55,10 @@ pub fn take_over() -> Result<()> {
     for (number, threads) in THREADS.into_iter().enumerate() {
         let session: Session = device.retrieve_session(&session_name(number))?;
         times.add(threads, || {
-            side_by_side(threads, |token| Ok(drop(session.retrieve_fd(token)?)))
+            side_by_side(threads, |token| {
+                session.retrieve_fd(token)?;
+                Ok(())
+            })
         })?;
         session.finish()?;
     }

@@ -56,6 +56,11 @@ impl AtomicType for usize {
     const UNCHANGED: () = ();
 }
 
+impl AtomicType for u64 {
+    type Changed = ();
+    const UNCHANGED: () = ();
+}
+
 impl AtomicType for i32 {
     type Changed = ();
     const UNCHANGED: () = ();
