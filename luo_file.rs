@@ -484,16 +484,33 @@ impl OutgoingSet {
     /// Unfreezes so many files, last to first; nothing is written any more.
     fn unfreeze(&mut self, count: usize) {
         let others = self.places.files.len() - count;
+        let fellows = Fellows::Locked(&self.places, None);
 
         for (_, file) in self.places.iter().rev().skip(others) {
-            file.unfreeze(&Fellows::Locked(&self.places, None));
+            file.unfreeze(&fellows);
         }
         self.blocks.clear();
+    }
+
+    /// Makes all files ordinary ones again, last to first.
+    fn clear(&mut self) {
+        while let Some((token, file)) = self.places.pop() {
+            let own = Some((address(file.file()), token));
+
+            file.unpreserve(&Fellows::Locked(&self.places, own));
+        }
+        self.blocks.shrink(0);
+    }
+}
+
+impl Drop for OutgoingSet {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
 /// The files that a session of this kernel preserves.
-#[pin_data(PinnedDrop)]
+#[pin_data]
 pub(crate) struct OutgoingFiles {
     #[pin]
     set: Mutex<OutgoingSet>,
@@ -501,7 +518,7 @@ pub(crate) struct OutgoingFiles {
 
 impl OutgoingFiles {
     /// Starts without files; they will be written into blocks of `block_size` bytes.
-    pub(crate) fn new(block_size: usize) -> impl PinInit<Self> {
+    pub(crate) fn new(block_size: usize) -> impl PinInit<Self, Error> {
         let set = OutgoingSet {
             places: OutgoingPlaces {
                 files: Table::new(),
@@ -510,19 +527,12 @@ impl OutgoingFiles {
             blocks: BlockSet::new(block_size),
         };
 
-        pin_init!(Self { set <- new_mutex!(set, "luo_session") })
+        try_pin_init!(Self { set <- new_mutex!(set, "luo_session") })
     }
 
     /// Makes all files ordinary ones again, last to first. Nobody may be preserving one. May sleep.
     pub(crate) fn clear(&self) {
-        let mut set = self.set.lock();
-
-        while let Some((token, file)) = set.places.pop() {
-            let own = Some((address(file.file()), token));
-
-            file.unpreserve(&Fellows::Locked(&set.places, own));
-        }
-        set.blocks.shrink(0);
+        self.set.lock().clear();
     }
 
     /// Preserves the file that `fget` gets as `token`.
@@ -553,18 +563,18 @@ impl OutgoingFiles {
     pub(crate) fn freeze(&self) -> Result<wire::FileSet> {
         let mut set = self.set.lock();
         let OutgoingSet { places, blocks } = &mut *set;
+        let fellows = Fellows::Locked(places, None);
         let mut frozen = 0;
 
         let result = places.iter().try_for_each(|(token, file)| {
-            file.freeze(&Fellows::Locked(places, None))
-                .inspect_err(|err| {
-                    pr_warn!(
-                        "the '{}' of token {:#x} refused to freeze: {:?}\n",
-                        BStr::from_bytes(file.handler().compatible()),
-                        token,
-                        err
-                    )
-                })?;
+            file.freeze(&fellows).inspect_err(|err| {
+                pr_warn!(
+                    "the '{}' of token {:#x} refused to freeze: {:?}\n",
+                    BStr::from_bytes(file.handler().compatible()),
+                    token,
+                    err
+                )
+            })?;
             frozen += 1;
 
             blocks.write(frozen - 1, file.to_wire(token))
@@ -592,13 +602,6 @@ impl OutgoingFiles {
     /// Whether a C kernel would refuse so many files.
     pub(crate) fn exceeds_c(&self) -> bool {
         self.set.lock().blocks.exceeds_c()
-    }
-}
-
-#[pinned_drop]
-impl PinnedDrop for OutgoingFiles {
-    fn drop(self: Pin<&mut Self>) {
-        self.clear();
     }
 }
 
@@ -683,6 +686,22 @@ struct IncomingSet {
 }
 
 impl IncomingSet {
+    /// See [`IncomingFiles::adopt`].
+    fn adopt(registry: &Registry, files: &Table<wire::File>) -> Result<Self> {
+        let adopt = |file: &wire::File| -> Result<_> {
+            let adopted = IncomingFile::adopt(registry, file)?;
+
+            Ok((file.token, IncomingPlace::Here(adopted)))
+        };
+
+        Ok(Self {
+            files: files.try_map(adopt)?,
+            retrieving: 0,
+            waiting: 0,
+            finishing: false,
+        })
+    }
+
     /// Takes the file at a place, which is at work from now on.
     fn take(&mut self, place: usize) -> Option<IncomingFile> {
         let (_, file) = self.files.nth_mut(place)?;
@@ -888,23 +907,13 @@ impl IncomingFiles {
     /// Finds and pins the handlers of the files that were handed over.
     ///
     /// Returns `ENOENT` if one is not there, `ENOMEM`. May sleep.
-    pub(crate) fn adopt(
-        registry: &Registry,
-        files: &Table<wire::File>,
-    ) -> Result<impl PinInit<Self>> {
-        let adopt = |file: &wire::File| -> Result<_> {
-            let adopted = IncomingFile::adopt(registry, file)?;
-
-            Ok((file.token, IncomingPlace::Here(adopted)))
-        };
-        let set = IncomingSet {
-            files: files.try_map(adopt)?,
-            retrieving: 0,
-            waiting: 0,
-            finishing: false,
-        };
-
-        Ok(pin_init!(Self { set <- new_mutex!(set, "luo_session") }))
+    pub(crate) fn adopt<'a>(
+        registry: &'a Registry,
+        files: &'a Table<wire::File>,
+    ) -> impl PinInit<Self, Error> + use<'a> {
+        try_pin_init!(Self {
+            set <- new_mutex!(IncomingSet::adopt(registry, files)?, "luo_session"),
+        })
     }
 
     /// Returns the file of `token`. Its handler makes it the first time; asked again, this returns

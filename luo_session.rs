@@ -153,10 +153,10 @@ impl<D: Direction> Session<D> {
         sessions: &'static Sessions,
         name: Name,
         state: D::State,
-        files: impl PinInit<D::Files>,
+        files: impl PinInit<D::Files, Error>,
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
-            pin_init!(Self {
+            try_pin_init!(Self {
                 sessions,
                 name,
                 state,
@@ -312,7 +312,7 @@ impl Session<Incoming> {
     ///
     /// Returns `ENOENT` if the handler of a file is not there, `ENOMEM`. May sleep.
     fn adopt(sessions: &'static Sessions, record: &SessionRecord) -> Result<Arc<Self>> {
-        let files = IncomingFiles::adopt(&sessions.registry, &record.files)?;
+        let files = IncomingFiles::adopt(&sessions.registry, &record.files);
 
         Session::new(sessions, record.name, Atomic::new(false), files)
     }
@@ -415,7 +415,8 @@ impl OutgoingTable {
             let file_set = session.files.freeze()?;
 
             frozen += 1;
-            too_long |= session.files.exceeds_c();
+            // A block has one file at least.
+            too_long |= file_set.count > C_MAX_BLOCKS as u64 && session.files.exceeds_c();
             self.blocks
                 .write(frozen - 1, wire::Session { name, file_set })
         });

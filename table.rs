@@ -329,6 +329,9 @@ impl<T: Keyed> Table<T> {
     /// Removes the last entry. Who does so is about to remove all of them: the others are found
     /// without the index from now on.
     pub(crate) fn pop(&mut self) -> Option<T> {
+        if self.len == 0 {
+            return None;
+        }
         // INVARIANT: Without an index, those that are still there are found as before.
         self.index.slots.clear();
 
