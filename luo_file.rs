@@ -45,10 +45,7 @@ use crate::{
         Flbs,
         HeldFlbs, //
     },
-    table::{
-        hash_key,
-        Table, //
-    }, //
+    table::Table, //
 };
 use core::{
     mem,
@@ -246,7 +243,9 @@ impl Ids {
     }
 
     fn tree(&self, id: usize) -> Option<&SpinLock<RBTree<usize, ()>>> {
-        let hash = hash_key().hash_u64(id as u64);
+        // As in include/linux/hash.h. Ids are not for userspace to choose, and many of them in one
+        // tree are no harm.
+        let hash = (id as u64).wrapping_mul(0x61c8_8646_80b5_83eb) >> 32;
 
         self.trees.get(hash as usize % Self::TREES)
     }
@@ -907,13 +906,13 @@ impl IncomingFiles {
     /// Finds and pins the handlers of the files that were handed over.
     ///
     /// Returns `ENOENT` if one is not there, `ENOMEM`. May sleep.
-    pub(crate) fn adopt<'a>(
-        registry: &'a Registry,
-        files: &'a Table<wire::File>,
-    ) -> impl PinInit<Self, Error> + use<'a> {
-        try_pin_init!(Self {
-            set <- new_mutex!(IncomingSet::adopt(registry, files)?, "luo_session"),
-        })
+    pub(crate) fn adopt(
+        registry: &Registry,
+        files: &Table<wire::File>,
+    ) -> Result<impl PinInit<Self, Error>> {
+        let set = IncomingSet::adopt(registry, files)?;
+
+        Ok(try_pin_init!(Self { set <- new_mutex!(set, "luo_session") }))
     }
 
     /// Returns the file of `token`. Its handler makes it the first time; asked again, this returns

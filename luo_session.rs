@@ -312,7 +312,7 @@ impl Session<Incoming> {
     ///
     /// Returns `ENOENT` if the handler of a file is not there, `ENOMEM`. May sleep.
     fn adopt(sessions: &'static Sessions, record: &SessionRecord) -> Result<Arc<Self>> {
-        let files = IncomingFiles::adopt(&sessions.registry, &record.files);
+        let files = IncomingFiles::adopt(&sessions.registry, &record.files)?;
 
         Session::new(sessions, record.name, Atomic::new(false), files)
     }

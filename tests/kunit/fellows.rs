@@ -607,7 +607,7 @@ mod suite {
         files.unfreeze();
         let (records, _) =
             handover::tests::files_of(&Preservations, &files.freeze()?).map_err(|_| EIO)?;
-        let incoming = KBox::pin_init(IncomingFiles::adopt(registry, &records), GFP_KERNEL)?;
+        let incoming = KBox::pin_init(IncomingFiles::adopt(registry, &records)?, GFP_KERNEL)?;
         drop(files);
 
         assert_eq!(incoming.finish(registry), Err(EBUSY));

@@ -712,7 +712,7 @@ impl World {
         set: &wire::FileSet,
     ) -> Result<(Pin<KBox<IncomingFiles>>, usize), ReadError> {
         let (files, blocks) = handover::tests::files_of(&Preservations, set)?;
-        let files = IncomingFiles::adopt(self.registry(), &files);
+        let files = IncomingFiles::adopt(self.registry(), &files)?;
 
         Ok((KBox::pin_init(files, GFP_KERNEL)?, blocks))
     }
