@@ -35,6 +35,12 @@ pub fn hand_over(bytes: usize) -> Result<Infallible> {
     let mut sessions = vec![];
     for (number, threads) in THREADS.into_iter().enumerate() {
         let files: Vec<File> = (0..FILES).map(|_| memfd(bytes)).collect::<Result<_>>()?;
+        let session = device.create_session(b"once")?;
+        for (token, file) in (0..).zip(&files) {
+            // Pages that cannot be preserved where they are have moved after that.
+            session.preserve_fd(file.as_fd(), token)?;
+        }
+        drop(session);
         let session = device.create_session(&session_name(number))?;
         times.add(threads, || {
             side_by_side(threads, |token| {
