@@ -57,6 +57,7 @@ fn needs_another(world: &mut World) -> Result<()> {
     LOOK_UPS.apart(|| {
         let outcome = crate::check::outcome(&session.preserve_fd(file.as_fd(), 2));
         same!(outcome, *LOOK_UPS.on(world.luo));
+        drop(session);
         Ok(())
     })
 }

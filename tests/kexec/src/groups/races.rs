@@ -92,9 +92,9 @@ fn hand_over(world: &mut World) -> Result<()> {
         let session = done!(device.create_session(&crowd(number)));
         let mut last: Option<File> = None;
         for token in 1..=CROWDED {
-            // Each needs the one before it, where there are look-ups.
-            let file = match (world.luo, &last) {
-                (Luo::Rust, Some(last)) => {
+            // Each needs the one before it, where there are look-ups, here and in the next kernel.
+            let file = match (world.luo, world.previous, &last) {
+                (Luo::Rust, Luo::Rust, Some(last)) => {
                     C.needing(token as u32, &format!("fd {}", last.as_raw_fd()))?
                 }
                 _ => C.file(token as u32)?,
