@@ -779,7 +779,7 @@ pub(crate) struct Asker<'a> {
 
 impl Asker<'_> {
     /// So many handlers have room on one stack.
-    const MAX_DEPTH: u32 = 4;
+    const MAX_DEPTH: u32 = 2;
 
     /// See [`Fellows::file`].
     fn ask(&self, token: u64) -> Result<ARef<File>> {
