@@ -207,6 +207,32 @@ impl Registry {
         let _ = registrations.as_mut().project().handlers.remove(handler);
     }
 
+    /// Something has changed in a session of the previous kernel. It is told only if somebody waits.
+    fn tell(&self, set: &IncomingSet) {
+        if set.waiting > 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for a change in a session of the previous kernel.
+    fn wait(&self, set: &mut MutexGuard<'_, IncomingSet>) {
+        set.waiting += 1;
+        self.changed.wait(set);
+        set.waiting -= 1;
+    }
+
+    /// As [`Self::wait`], unless the task is killed, which returns `EINTR`.
+    fn wait_killable(&self, set: &mut MutexGuard<'_, IncomingSet>) -> Result {
+        set.waiting += 1;
+        let killed = self.changed.wait_killable(set);
+        set.waiting -= 1;
+
+        if killed {
+            return Err(EINTR);
+        }
+        Ok(())
+    }
+
     /// Whether the handler of a file that was handed over is there. May sleep.
     pub(crate) fn has_handler_of(&self, file: &wire::File) -> bool {
         self.handler_of(file).is_some()
@@ -517,7 +543,7 @@ pub(crate) struct OutgoingFiles {
 
 impl OutgoingFiles {
     /// Starts without files; they will be written into blocks of `block_size` bytes.
-    pub(crate) fn new(block_size: usize) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(block_size: usize) -> impl PinInit<Self> {
         let set = OutgoingSet {
             places: OutgoingPlaces {
                 files: Table::new(),
@@ -526,7 +552,7 @@ impl OutgoingFiles {
             blocks: BlockSet::new(block_size),
         };
 
-        try_pin_init!(Self { set <- new_mutex!(set, "luo_session") })
+        pin_init!(Self { set <- new_mutex!(set, "luo_session") })
     }
 
     /// Makes all files ordinary ones again, last to first. Nobody may be preserving one. May sleep.
@@ -685,22 +711,6 @@ struct IncomingSet {
 }
 
 impl IncomingSet {
-    /// See [`IncomingFiles::adopt`].
-    fn adopt(registry: &Registry, files: &Table<wire::File>) -> Result<Self> {
-        let adopt = |file: &wire::File| -> Result<_> {
-            let adopted = IncomingFile::adopt(registry, file)?;
-
-            Ok((file.token, IncomingPlace::Here(adopted)))
-        };
-
-        Ok(Self {
-            files: files.try_map(adopt)?,
-            retrieving: 0,
-            waiting: 0,
-            finishing: false,
-        })
-    }
-
     /// Takes the file at a place, which is at work from now on.
     fn take(&mut self, place: usize) -> Option<IncomingFile> {
         let (_, file) = self.files.nth_mut(place)?;
@@ -769,6 +779,7 @@ impl IncomingSet {
 }
 
 /// A file of the previous kernel whose handler is at work, and may ask for others.
+#[derive(Clone, Copy)]
 pub(crate) struct Asker<'a> {
     files: &'a IncomingFiles,
     registry: &'static Registry,
@@ -797,13 +808,13 @@ impl Asker<'_> {
             let mut answer = None;
             match place {
                 Some(place) => {
-                    let file = Retrieving::begin(self.files, self.registry, &mut set, place);
+                    let file = Retrieving::begin(self.fellow(token), &mut set, place);
 
                     drop(set);
-                    answer = Some(file.and_then(|file| self.retrieve(token, file)));
+                    answer = Some(file.and_then(Retrieving::retrieve_for_another));
                     set = self.files.set.lock();
                 }
-                None => self.files.wait(self.registry, &mut set),
+                None => self.registry.wait(&mut set),
             }
             self.answered(&mut set, token);
 
@@ -830,27 +841,20 @@ impl Asker<'_> {
         }
     }
 
-    /// Retrieves a file for this one. How many ask for each other is up to userspace, so not all of
-    /// them find room on one stack.
-    fn retrieve(&self, token: u64, file: Retrieving<'_>) -> Result<ARef<File>> {
-        let depth = (self.depth + 1) % Self::MAX_DEPTH;
-        let asker = Asker {
+    /// A file that is retrieved for this one. How many ask for each other is up to userspace, so not
+    /// all of them find room on one stack.
+    fn fellow(&self, token: u64) -> Self {
+        Self {
             token,
-            depth,
+            depth: (self.depth + 1) % Self::MAX_DEPTH,
             ..*self
-        };
-
-        match depth {
-            0 => kthread::call(c"luo_retrieve", move || file.retrieve(asker))?,
-            _ => file.retrieve(asker),
         }
     }
 }
 
 /// A file that is being retrieved. It is put back when this is dropped.
 struct Retrieving<'a> {
-    files: &'a IncomingFiles,
-    registry: &'static Registry,
+    asker: Asker<'a>,
     place: usize,
     file: Option<IncomingFile>,
 }
@@ -859,39 +863,37 @@ impl<'a> Retrieving<'a> {
     /// Takes the file that was found at a place.
     ///
     /// Returns `ENOENT` if there is none.
-    fn begin(
-        files: &'a IncomingFiles,
-        registry: &'static Registry,
-        set: &mut IncomingSet,
-        place: usize,
-    ) -> Result<Self> {
+    fn begin(asker: Asker<'a>, set: &mut IncomingSet, place: usize) -> Result<Self> {
         let file = Some(set.take(place).ok_or(ENOENT)?);
 
         set.retrieving += 1;
-        Ok(Self {
-            files,
-            registry,
-            place,
-            file,
-        })
+        Ok(Self { asker, place, file })
     }
 
-    fn retrieve(mut self, asker: Asker<'_>) -> Result<ARef<File>> {
+    fn retrieve(mut self) -> Result<ARef<File>> {
         let file = self.file.as_mut().ok_or(ENOENT)?;
 
-        file.retrieve(self.registry, &Fellows::Incoming(asker))
+        file.retrieve(self.asker.registry, &Fellows::Incoming(self.asker))
+    }
+
+    /// As [`Self::retrieve`], on a stack where there is room.
+    fn retrieve_for_another(self) -> Result<ARef<File>> {
+        match self.asker.depth {
+            0 => kthread::call(c"luo_retrieve", move || self.retrieve())?,
+            _ => self.retrieve(),
+        }
     }
 }
 
 impl Drop for Retrieving<'_> {
     fn drop(&mut self) {
-        let mut set = self.files.set.lock();
+        let mut set = self.asker.files.set.lock();
 
         if let Some(file) = self.file.take() {
             set.put(self.place, file);
         }
         set.retrieving -= 1;
-        self.files.tell(self.registry, &set);
+        self.asker.registry.tell(&set);
     }
 }
 
@@ -909,10 +911,20 @@ impl IncomingFiles {
     pub(crate) fn adopt(
         registry: &Registry,
         files: &Table<wire::File>,
-    ) -> Result<impl PinInit<Self, Error>> {
-        let set = IncomingSet::adopt(registry, files)?;
+    ) -> Result<impl PinInit<Self>> {
+        let adopt = |file: &wire::File| -> Result<_> {
+            let adopted = IncomingFile::adopt(registry, file)?;
 
-        Ok(try_pin_init!(Self { set <- new_mutex!(set, "luo_session") }))
+            Ok((file.token, IncomingPlace::Here(adopted)))
+        };
+        let set = IncomingSet {
+            files: files.try_map(adopt)?,
+            retrieving: 0,
+            waiting: 0,
+            finishing: false,
+        };
+
+        Ok(pin_init!(Self { set <- new_mutex!(set, "luo_session") }))
     }
 
     /// Returns the file of `token`. Its handler makes it the first time; asked again, this returns
@@ -928,15 +940,16 @@ impl IncomingFiles {
                 match set.find(token)? {
                     Found::Answered(answer) => return answer,
                     Found::Waiting(place) => {
-                        let file = Retrieving::begin(self, registry, &mut set, place)?;
+                        let asker = self.asker(registry, token);
+                        let file = Retrieving::begin(asker, &mut set, place)?;
 
                         drop(set);
-                        return file.retrieve(self.asker(registry, token));
+                        return file.retrieve();
                     }
                     Found::Away => {}
                 }
             }
-            self.wait_killable(registry, &mut set)?;
+            registry.wait_killable(&mut set)?;
         }
     }
 
@@ -950,32 +963,6 @@ impl IncomingFiles {
         }
     }
 
-    /// Something has changed. It is told only if somebody waits.
-    fn tell(&self, registry: &Registry, set: &IncomingSet) {
-        if set.waiting > 0 {
-            registry.changed.notify_all();
-        }
-    }
-
-    /// Waits for a change.
-    fn wait(&self, registry: &Registry, set: &mut MutexGuard<'_, IncomingSet>) {
-        set.waiting += 1;
-        registry.changed.wait(set);
-        set.waiting -= 1;
-    }
-
-    /// As [`Self::wait`], unless the task is killed, which returns `EINTR`.
-    fn wait_killable(&self, registry: &Registry, set: &mut MutexGuard<'_, IncomingSet>) -> Result {
-        set.waiting += 1;
-        let killed = registry.changed.wait_killable(set);
-        set.waiting -= 1;
-
-        if killed {
-            return Err(EINTR);
-        }
-        Ok(())
-    }
-
     /// Lets go of all files, last to first, once all handlers say that this is possible. Those
     /// that nobody asked for are lost. Waits for those who retrieve one, or finish.
     ///
@@ -985,7 +972,7 @@ impl IncomingFiles {
         let mut set = self.set.lock();
 
         while set.finishing || set.retrieving > 0 {
-            self.wait_killable(registry, &mut set)?;
+            registry.wait_killable(&mut set)?;
         }
         if set.files.len() == 0 {
             return Ok(());
@@ -997,7 +984,7 @@ impl IncomingFiles {
         let mut set = self.set.lock();
 
         set.finishing = false;
-        self.tell(registry, &set);
+        registry.tell(&set);
         result
     }
 

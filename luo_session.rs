@@ -153,10 +153,10 @@ impl<D: Direction> Session<D> {
         sessions: &'static Sessions,
         name: Name,
         state: D::State,
-        files: impl PinInit<D::Files, Error>,
+        files: impl PinInit<D::Files>,
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
-            try_pin_init!(Self {
+            pin_init!(Self {
                 sessions,
                 name,
                 state,
