@@ -3,7 +3,13 @@
 //! Tests of how files of one session meet: what a handler may ask for in each callback, and what
 //! becomes of everybody else who wants a file while somebody works on it.
 
-use super::*;
+use super::{
+    tests::{
+        handed_over,
+        world, //
+    },
+    *, //
+};
 use crate::{
     handover,
     kho_tests::Preservations,
@@ -13,8 +19,7 @@ use crate::{
         new_file,
         number_of,
         until,
-        Elsewhere,
-        World, //
+        Elsewhere, //
     }, //
 };
 use kernel::{
@@ -33,27 +38,6 @@ use kernel::{
     }, //
 };
 
-/// A world with a handler `a` for all files.
-fn world() -> Result<World> {
-    let mut world = World::new()?;
-
-    world.registered('a', 0..1000)?;
-    Ok(world)
-}
-
-/// What the next kernel makes of files 1 to `count`.
-fn handed_over(count: u64) -> Result<(World, Pin<KBox<IncomingFiles>>)> {
-    let mut this = world()?;
-    let mut next = world()?;
-    let files = this.preserved(1..count + 1)?;
-
-    for number in 1..count + 1 {
-        next.file(number)?;
-    }
-    let (incoming, _) = next.read(&files.freeze()?).map_err(|_| EIO)?;
-    Ok((next, incoming))
-}
-
 /// The error with which a file was not to be had.
 fn error(file: Result<ARef<File>>) -> Option<Error> {
     file.err()
@@ -67,7 +51,6 @@ fn waiting(files: &IncomingFiles) -> u32 {
 /// Nobody works on a file, waits, or asks for another one.
 fn at_rest(files: &IncomingFiles) -> bool {
     let set = files.set.lock();
-
     let here = |place: &IncomingPlace| matches!(place, IncomingPlace::Here(_));
 
     set.retrieving == 0

@@ -27,20 +27,20 @@ fn errno<T>(result: Result<T, ReadError>) -> Option<Error> {
 }
 
 /// A world with a handler `a` for all files.
-fn world() -> Result<World> {
+pub(super) fn world() -> Result<World> {
     let mut world = World::new()?;
 
     world.registered('a', 0..1000)?;
     Ok(world)
 }
 
-/// What the next kernel makes of files 1 to 3.
-fn handed_over() -> Result<(World, Pin<KBox<IncomingFiles>>)> {
+/// What the next kernel makes of files 1 to `count`.
+pub(super) fn handed_over(count: u64) -> Result<(World, Pin<KBox<IncomingFiles>>)> {
     let mut this = world()?;
     let mut next = world()?;
-    let files = this.preserved(1..4)?;
+    let files = this.preserved(1..count + 1)?;
 
-    for number in 1..4 {
+    for number in 1..count + 1 {
         next.file(number)?;
     }
     let (incoming, _) = next.read(&files.freeze()?).map_err(|_| EIO)?;
@@ -169,7 +169,7 @@ mod suite {
 
     #[test]
     fn retrieved_by_token_once() -> Result {
-        let (world, files) = handed_over()?;
+        let (world, files) = handed_over(3)?;
 
         for number in [2, 3, 1] {
             let file = files.retrieve(world.registry(), number)?;
@@ -205,7 +205,7 @@ mod suite {
 
     #[test]
     fn finished_unretrieved() -> Result {
-        let (world, files) = handed_over()?;
+        let (world, files) = handed_over(3)?;
 
         files.retrieve(world.registry(), 2)?;
         world.forget();
@@ -219,7 +219,7 @@ mod suite {
 
     #[test]
     fn dropped_unfinished() -> Result {
-        let (world, files) = handed_over()?;
+        let (world, files) = handed_over(3)?;
 
         files.retrieve(world.registry(), 2)?;
         world.forget();
@@ -241,7 +241,7 @@ mod suite {
                 "a.can_finish(-,1101,0) a.can_finish(2,1102,1) a.can_finish(-,1103,0)",
             ),
         ] {
-            let (world, files) = handed_over()?;
+            let (world, files) = handed_over(3)?;
 
             files.retrieve(world.registry(), 2)?;
             world.forget();
@@ -264,7 +264,7 @@ mod suite {
     #[test]
     fn refused_retrieve_is_remembered() -> Result {
         for refused in 1..4 {
-            let (world, files) = handed_over()?;
+            let (world, files) = handed_over(3)?;
 
             world.refuse("a.retrieve", refused - 1, EILSEQ);
             for number in 1..4 {
@@ -320,7 +320,7 @@ mod suite {
 
     #[test]
     fn retrieved_file_is_spoken_for() -> Result {
-        let (mut world, files) = handed_over()?;
+        let (mut world, files) = handed_over(3)?;
         let fd = world.file(101)?;
         let outgoing = OutgoingFiles::none()?;
 
@@ -334,7 +334,7 @@ mod suite {
 
     #[test]
     fn retrieved_though_its_id_is_taken() -> Result {
-        let (mut world, files) = handed_over()?;
+        let (mut world, files) = handed_over(3)?;
         let outgoing = world.preserved(101..102)?;
 
         assert_eq!(number_of(&*files.retrieve(world.registry(), 1)?), 1);
