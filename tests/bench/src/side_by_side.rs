@@ -7,6 +7,7 @@
 use crate::count::measured;
 use crate::memfd;
 use crate::session_name;
+use crate::threads::at_once;
 use anyhow::Context;
 use anyhow::Result;
 use liveupdate::Device;
@@ -17,10 +18,7 @@ use nix::sys::reboot::RebootMode;
 use std::convert::Infallible;
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::sync::Barrier;
-use std::thread;
 use std::time::Duration;
-use std::time::Instant;
 
 /// How many files each session has.
 const FILES: u64 = 2;
@@ -93,30 +91,10 @@ impl Times {
     }
 }
 
-/// Does something to all files, spread over so many threads; from when the first one begins until
-/// the last one is ready.
+/// Does something to all files, spread over so many threads; how long that takes.
 fn side_by_side(threads: u64, each: impl Fn(u64) -> Result<()> + Sync) -> Result<Duration> {
-    let all_ready = Barrier::new(threads as usize);
-    let (all_ready, each) = (&all_ready, &each);
-    let times = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|first| {
-                scope.spawn(move || -> Result<_> {
-                    all_ready.wait();
-                    let start = Instant::now();
-                    (first..FILES)
-                        .step_by(threads as usize)
-                        .try_for_each(each)?;
-                    Ok((start, Instant::now()))
-                })
-            })
-            .collect();
-        let ended = workers.into_iter().map(|worker| worker.join());
-        ended
-            .map(|result| result.expect("no panic"))
-            .collect::<Result<Vec<_>>>()
-    })?;
-    let start = times.iter().map(|time| time.0).min().context("no thread")?;
-    let end = times.iter().map(|time| time.1).max().context("no thread")?;
-    Ok(end - start)
+    let first = |thread| Ok(thread as u64);
+    at_once(threads as usize, first, |first| {
+        (first..FILES).step_by(threads as usize).try_for_each(&each)
+    })
 }

@@ -61,26 +61,45 @@ fn round(
     bytes: usize,
     call: Call,
 ) -> Result<Duration> {
-    let all_ready = Barrier::new(threads);
-    let work = |thread| -> Result<_> {
+    let sessions = |thread| -> Result<Vec<(Session, Vec<File>)>> {
         let sessions = (0..SESSIONS).map(|number| -> Result<_> {
             let session = device.create_session(&session_name(thread * SESSIONS + number))?;
             let files = (0..files).map(|_| memfd(bytes));
             Ok((session, files.collect::<Result<_>>()?))
         });
-        let sessions: Result<Vec<(Session, Vec<File>)>> = sessions.collect();
-        all_ready.wait();
-        let start = Instant::now();
-        for (session, files) in &sessions? {
+        sessions.collect()
+    };
+    at_once(threads, sessions, |sessions| {
+        for (session, files) in &sessions {
             for (token, file) in (0..).zip(files) {
                 call(session, file, token)?;
             }
         }
+        Ok(())
+    })
+}
+
+/// Has so many threads work at the same time, each on what it has made ready, and drop that; from
+/// when the first one begins until the last one is ready.
+pub fn at_once<T>(
+    threads: usize,
+    make: impl Fn(usize) -> Result<T> + Sync,
+    work: impl Fn(T) -> Result<()> + Sync,
+) -> Result<Duration> {
+    let all_ready = Barrier::new(threads);
+    let work = |thread| -> Result<_> {
+        let made = make(thread);
+        all_ready.wait();
+        let start = Instant::now();
+        work(made?)?;
         Ok((start, Instant::now()))
     };
     let times = thread::scope(|scope| {
         let threads: Vec<_> = (0..threads)
-            .map(|thread| scope.spawn(move || work(thread)))
+            .map(|thread| {
+                let work = &work;
+                scope.spawn(move || work(thread))
+            })
             .collect();
         let ended = threads.into_iter().map(|thread| thread.join());
         ended
