@@ -143,6 +143,8 @@ struct Stage {
     files: KVVec<(u64, ARef<File>)>,
     /// How many files and FLBs are preserved.
     preserved: isize,
+    /// Whether a part of a callback that cannot refuse has failed.
+    failed: bool,
 }
 
 impl Write for Stage {
@@ -285,6 +287,22 @@ impl Handler {
         }
     }
 
+    /// As [`Self::called`], of a callback that cannot refuse.
+    fn told(
+        what: &str,
+        args: &bindings::liveupdate_file_op_args,
+        private: impl FnOnce(u64) -> u64,
+    ) {
+        if Self::called(what, args, private).is_err() {
+            // SAFETY: As in `called()`.
+            unsafe { Self::of(args.handler) }
+                .actor
+                .stage()
+                .lock()
+                .failed = true;
+        }
+    }
+
     fn preserved(args: &bindings::liveupdate_file_op_args, change: isize) {
         // SAFETY: As in `called()`.
         unsafe { Self::of(args.handler) }
@@ -329,7 +347,7 @@ impl Handler {
         // SAFETY: LUO lends it for the time of the call.
         let args = unsafe { &*args };
 
-        let _ = Self::called("unpreserve", args, |id| 200 + id);
+        Self::told("unpreserve", args, |id| 200 + id);
         Self::preserved(args, -1);
     }
 
@@ -345,7 +363,7 @@ impl Handler {
 
     extern "C" fn unfreeze(args: *mut bindings::liveupdate_file_op_args) {
         // SAFETY: LUO lends it for the time of the call.
-        let _ = Self::called("unfreeze", unsafe { &*args }, |id| 200 + id);
+        Self::told("unfreeze", unsafe { &*args }, |id| 200 + id);
     }
 
     extern "C" fn retrieve(args: *mut bindings::liveupdate_file_op_args) -> c_int {
@@ -372,7 +390,7 @@ impl Handler {
 
     extern "C" fn finish(args: *mut bindings::liveupdate_file_op_args) {
         // SAFETY: LUO lends it for the time of the call.
-        let _ = Self::called("finish", unsafe { &*args }, |_| 0);
+        Self::told("finish", unsafe { &*args }, |_| 0);
     }
 }
 
@@ -532,6 +550,7 @@ impl World {
             part: None,
             files: KVVec::new(),
             preserved: 0,
+            failed: false,
         };
 
         Ok(Self {
@@ -790,13 +809,15 @@ impl World {
         Ok(file.clone())
     }
 
-    /// Fails if anything is held: a preserved file or FLB, the module, or a file.
+    /// Fails if anything is held: a preserved file or FLB, the module, or a file; or if a callback
+    /// had no other way to say that its part failed.
     #[track_caller]
     pub(crate) fn settled(&self) -> Result {
         check(self.count_preserved() == 0)?;
         check(self.pins() == 0)?;
 
         let stage = self.stage.lock();
+        check(!stage.failed)?;
         for (_, file) in &stage.files {
             check(references(file) == 0)?;
         }
