@@ -19,7 +19,8 @@ use crate::{
         new_file,
         number_of,
         until,
-        Elsewhere, //
+        Elsewhere,
+        Mortal, //
     }, //
 };
 use kernel::{
@@ -478,6 +479,32 @@ mod suite {
             world.settled()?;
         }
         Ok(())
+    }
+
+    #[test]
+    fn who_is_killed_waits_no_longer() -> Result {
+        let (world, files) = handed_over(1)?;
+        let (files, registry) = (lasting(&files), world.registry());
+
+        world.play(move |what, _, _| {
+            if what == "retrieve" {
+                let retrieves = Mortal::begin(move || files.retrieve(registry, 1).map(drop))?;
+                let finishes = Mortal::begin(move || files.finish(registry))?;
+
+                until(|| waiting(files) == 2);
+                let killed = [retrieves.kill(), finishes.kill()];
+                check(killed == [Err(EINTR); 2] && waiting(files) == 0)?;
+            }
+            Ok(())
+        })?;
+        // Nothing has changed for the one that they have waited for, and for those who come later.
+        assert_eq!(number_of(&*files.retrieve(registry, 1)?), 1);
+        assert!(at_rest(files));
+        world.expect("a.retrieve(-,1101,0)")?;
+        assert_eq!(number_of(&*files.retrieve(registry, 1)?), 1);
+        files.finish(registry)?;
+        world.expect("a.can_finish(1,1101,1) a.finish(1,1101,1)")?;
+        world.settled()
     }
 
     #[test]

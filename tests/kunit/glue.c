@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The C side of the KUnit tests: what KHO has noted for the next kernel, memory
- * of the previous kernel and of userspace, and the kernel log.
+ * of the previous kernel and of userspace, threads that can be killed, and the
+ * kernel log.
  */
 
 #include <kunit/test-bug.h>
@@ -15,6 +16,7 @@
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/sched.h>
+#include <linux/signal.h>
 
 #include "glue.h"
 
@@ -129,6 +131,12 @@ unsigned long luo_kunit_user_page(bool writable)
 bool luo_kunit_user_write(unsigned long addr, void *data, int len)
 {
 	return access_remote_vm(current->mm, addr, data, len, FOLL_WRITE | FOLL_FORCE) == len;
+}
+
+/* Lets the current kernel thread be killed, as tasks of userspace can be. */
+void luo_kunit_be_mortal(void)
+{
+	allow_signal(SIGKILL);
 }
 
 /* Where the next line of the log will be. */

@@ -13,6 +13,7 @@ bool luo_kunit_published(const char *name, u64 *phys, u64 *size);
 phys_addr_t luo_kunit_hand_over(unsigned int order);
 unsigned long luo_kunit_user_page(bool writable);
 bool luo_kunit_user_write(unsigned long addr, void *data, int len);
+void luo_kunit_be_mortal(void);
 u64 luo_kunit_log_end(void);
 size_t luo_kunit_log_line(u64 *seq, char *line, size_t size);
 

@@ -51,6 +51,7 @@ use core::{
 };
 use kernel::{
     bindings,
+    current,
     error::from_err_ptr,
     fmt,
     fs::{
@@ -58,6 +59,7 @@ use kernel::{
         file::FileDescriptorReservation,
         File, //
     },
+    kthread,
     new_mutex,
     page::PAGE_SIZE,
     prelude::*,
@@ -66,8 +68,10 @@ use kernel::{
         aref::ARef,
         Arc,
         Completion,
-        Mutex, //
+        Mutex,
+        SetOnce, //
     },
+    task::Task,
     time::{
         delay::fsleep,
         Delta, //
@@ -75,6 +79,11 @@ use kernel::{
     types::Opaque,
     workqueue, //
 };
+
+// See tests/kunit/glue.h.
+unsafe extern "C" {
+    fn luo_kunit_be_mortal();
+}
 
 /// A handler, as [`Registry`] knows it.
 pub(crate) type HandlerPtr = *const FileHandler;
@@ -881,6 +890,43 @@ impl Elsewhere {
 impl Drop for Elsewhere {
     fn drop(&mut self) {
         self.done.wait_for_completion();
+    }
+}
+
+/// Something that is done by a thread which can be killed, as tasks of userspace can be. Dropping it
+/// waits for the end.
+pub(crate) struct Mortal {
+    elsewhere: Elsewhere,
+    task: Pin<KBox<SetOnce<ARef<Task>>>>,
+}
+
+impl Mortal {
+    /// Begins.
+    pub(crate) fn begin(work: impl FnOnce() -> Result + Send + 'static) -> Result<Self> {
+        let task = KBox::pin(SetOnce::new(), GFP_KERNEL)?;
+        let known = lasting(&task);
+        let elsewhere = Elsewhere::begin(move || {
+            kthread::call(c"luo_kunit_mortal", move || {
+                // SAFETY: This is a kernel thread, whose signal handlers are its own.
+                unsafe { luo_kunit_be_mortal() };
+                known.populate(ARef::from(&**current!()));
+                work()
+            })?
+        })?;
+
+        Ok(Self { elsewhere, task })
+    }
+
+    /// Kills it when it has begun. Waits for the end, and returns the result.
+    pub(crate) fn kill(&self) -> Result {
+        let task = || SetOnce::as_ref(&self.task);
+
+        until(|| task().is_some());
+        if let Some(task) = task() {
+            // SAFETY: There is a reference to the task, which may have ended.
+            unsafe { bindings::send_sig(bindings::SIGKILL as c_int, task.as_ptr(), 1) };
+        }
+        self.elsewhere.end()
     }
 }
 
