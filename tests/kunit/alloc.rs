@@ -19,6 +19,10 @@ use crate::{
         flbs_at, //
     },
     kho_tests::Preservations,
+    luo_file::{
+        tests::world,
+        Fellows, //
+    },
     mock::{
         check,
         World, //
@@ -37,6 +41,11 @@ fn name(number: u8) -> Result<Name> {
 /// Fails unless this is a success, or `ENOMEM`.
 fn check_errno<T>(result: &Result<T>) -> Result {
     check(!result.as_ref().is_err_and(|&err| err != ENOMEM))
+}
+
+/// The token of file `number`, for a callback that may ask again.
+fn token_of(world: &World, files: &OutgoingFiles, number: u64) -> Result<u64> {
+    Fellows::Outgoing(files).token_of(&*world.file_of(number)?)
 }
 
 /// Preserves file `count` when `count` files are preserved already, with FLBs that are preserved
@@ -157,6 +166,60 @@ mod suite {
         preserve(1, "xyz")?;
         preserve(1, "uvwxyz")?;
         preserve(FILES_PER_BLOCK as u64, "xyz")
+    }
+
+    #[test]
+    fn preserve_a_file_when_tokens_are_known() -> Result {
+        // The table of tokens gets larger, and an index.
+        for count in [1, 8] {
+            at_each_allocation(
+                "preserve a file when tokens are known",
+                || {
+                    let mut world = world()?;
+                    let files = world.preserved(0..count)?;
+                    let fd = world.file(count)?;
+
+                    check(token_of(&world, &files, 0) == Ok(0))?;
+                    Ok((world, files, fd))
+                },
+                |(world, files, fd)| files.preserve_fd(world.registry(), count, *fd),
+                |(world, files, fd), result| {
+                    check_errno(&result)?;
+                    if result.is_err() {
+                        check(token_of(&world, &files, count) == Err(ENOENT))?;
+                        files.preserve_fd(world.registry(), count, fd)?;
+                    }
+                    for number in 0..=count {
+                        check(token_of(&world, &files, number) == Ok(number))?;
+                    }
+                    drop(files);
+                    world.settled()
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn ask_for_a_token() -> Result {
+        at_each_allocation(
+            "ask for a token",
+            || {
+                let mut world = world()?;
+                let files = world.preserved(0..20)?;
+
+                Ok((world, files))
+            },
+            |(world, files)| token_of(world, files, 7),
+            |(world, files), result| {
+                check_errno(&result)?;
+                for number in 0..20 {
+                    check(token_of(&world, &files, number) == Ok(number))?;
+                }
+                drop(files);
+                world.settled()
+            },
+        )
     }
 
     #[test]

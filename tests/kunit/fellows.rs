@@ -14,13 +14,15 @@ use crate::{
     handover,
     kho_tests::Preservations,
     mock::{
+        another_id,
         check,
         lasting,
         new_file,
         number_of,
         until,
         Elsewhere,
-        Mortal, //
+        Mortal,
+        World, //
     }, //
 };
 use kernel::{
@@ -333,6 +335,58 @@ mod suite {
     }
 
     #[test]
+    fn tokens_that_nobody_asked_for_before() -> Result {
+        let mut world = world()?;
+        let files = world.preserved(1..4)?;
+        let other = OutgoingFiles::none()?;
+        world.file(4)?;
+        let [first, last, stranger] = [1, 3, 4].map(|number| world.file_of(number));
+        let (first, last, stranger) = (first?, last?, stranger?);
+        let of_other = stranger.clone();
+        other.preserve(world.registry(), 4, || Ok(of_other))?;
+
+        // The last file is undone before the others.
+        world.play(move |what, number, fellows| {
+            let there = what != "unpreserve" || number == 3;
+            let due = if there { Ok(3) } else { Err(ENOENT) };
+
+            check(fellows.token_of(&first) == Ok(1))?;
+            check(fellows.token_of(&last) == due)?;
+            check(fellows.token_of(&stranger) == Err(ENOENT))
+        })?;
+        files.freeze()?;
+        files.unfreeze();
+        files.clear();
+        world.play(|_, _, _| Ok(()))?;
+        drop(other);
+        world.settled()
+    }
+
+    #[test]
+    fn a_file_under_two_tokens_is_known_by_the_first() -> Result {
+        let mut world = World::new()?;
+        let handler = world.handler('a', 0..1000)?;
+        world.edit(handler, |ops| ops.get_id = Some(another_id));
+        world.register(handler)?;
+        let files = world.preserved(1..3)?;
+        let file = world.file_of(1)?;
+        let preserve = |token| files.preserve(world.registry(), token, || Ok(file.clone()));
+        let asked = file.clone();
+
+        // Before anybody asks, when somebody does, and after that.
+        preserve(3)?;
+        world.play(move |_, _, fellows| check(fellows.token_of(&asked) == Ok(1)))?;
+        preserve(4)?;
+        preserve(5)?;
+        files.freeze()?;
+        files.unfreeze();
+        world.play(|_, _, _| Ok(()))?;
+        drop(files);
+        drop(file);
+        world.settled()
+    }
+
+    #[test]
     fn a_token_is_taken_while_its_file_is_preserved() -> Result {
         let mut world = world()?;
         let files = world.preserved(1..2)?;
@@ -419,6 +473,52 @@ mod suite {
         drop(set);
         drop(incoming);
         drop(files);
+        world.settled()
+    }
+
+    #[test]
+    fn a_place_moves_while_its_file_is_preserved() -> Result {
+        let mut world = world()?;
+        let files = OutgoingFiles::none()?;
+        for number in 1..5 {
+            world.file(number)?;
+        }
+        let [one, two, three, four] = [1, 2, 3, 4].map(|number| world.file_of(number));
+        let (one, two, three, four) = (one?, two?, three?, four?);
+        let (all, registry) = (lasting(&files), world.registry());
+        let place = move |token| all.set.lock().places.files.place(&token);
+
+        world.play(move |what, number, _| match (what, number) {
+            // This one leaves a gap before the second one.
+            ("preserve", 1) => {
+                until(|| place(2).is_some());
+                Err(EILSEQ)
+            }
+            // Those who come now need the gap to be closed.
+            ("preserve", 2) => {
+                until(|| place(1).is_none());
+                check(place(2) == Some(1))?;
+                all.preserve(registry, 3, || Ok(three.clone()))?;
+                all.preserve(registry, 4, || Ok(four.clone()))?;
+                check(place(2) == Some(0))
+            }
+            _ => Ok(()),
+        })?;
+        let other = Elsewhere::begin(move || all.preserve(registry, 1, || Ok(one)))?;
+        until(|| place(1).is_some());
+        files.preserve(registry, 2, || Ok(two))?;
+        assert_eq!(other.end(), Err(EILSEQ));
+        world.play(|_, _, _| Ok(()))?;
+        world.forget();
+
+        files.freeze()?;
+        files.unfreeze();
+        world.expect(
+            "a.freeze(2,102,0) a.freeze(3,103,0) a.freeze(4,104,0) \
+             a.unfreeze(4,1104,0) a.unfreeze(3,1103,0) a.unfreeze(2,1102,0)",
+        )?;
+        drop(files);
+        drop(other);
         world.settled()
     }
 

@@ -27,7 +27,7 @@ fn errno<T>(result: Result<T, ReadError>) -> Option<Error> {
 }
 
 /// A world with a handler `a` for all files.
-pub(super) fn world() -> Result<World> {
+pub(crate) fn world() -> Result<World> {
     let mut world = World::new()?;
 
     world.registered('a', 0..1000)?;

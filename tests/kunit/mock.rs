@@ -66,6 +66,10 @@ use kernel::{
     str::BStr,
     sync::{
         aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Completion,
         Mutex,
@@ -935,6 +939,13 @@ pub(crate) fn until(so: impl Fn() -> bool) {
     while !so() {
         fsleep(Delta::from_micros(100));
     }
+}
+
+/// A `get_id` for which a file is another one each time.
+pub(crate) extern "C" fn another_id(_file: *mut bindings::file) -> c_ulong {
+    static NEXT: Atomic<usize> = Atomic::new(1000);
+
+    NEXT.fetch_add(1, Relaxed)
 }
 
 /// Makes a file.
