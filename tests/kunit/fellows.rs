@@ -608,6 +608,43 @@ mod suite {
     }
 
     #[test]
+    fn a_file_at_work_is_left_alone() -> Result {
+        let (world, files) = handed_over(1)?;
+        let mut set = files.set.lock();
+
+        let file = set.take(0).ok_or(ENOENT)?;
+        set.asked_by(1).ok_or(ENOENT)?.push(2, GFP_KERNEL)?;
+        // Nobody else gets it, and what it asks for stays known.
+        assert!(set.take(0).is_none());
+        assert!(matches!(set.find(1), Ok(Found::Away)));
+        assert!(set.asked_by(1).is_some_and(|it| **it == [2]));
+
+        set.put(0, file);
+        assert!(matches!(set.find(1), Ok(Found::Waiting(0))));
+        drop(set);
+        drop(files);
+        world.settled()
+    }
+
+    #[test]
+    fn a_file_that_is_back_is_in_no_circle() -> Result {
+        let (world, files) = handed_over(3)?;
+        let mut set = files.set.lock();
+
+        // What the first one has asked for is back, and it has not come to notice that.
+        let first = set.take(0).ok_or(ENOENT)?;
+        set.asked_by(1).ok_or(ENOENT)?.push(2, GFP_KERNEL)?;
+        let third = set.take(2).ok_or(ENOENT)?;
+        assert_eq!(set.is_circle(3, 1), Ok(false));
+
+        set.put(2, third);
+        set.put(0, first);
+        drop(set);
+        drop(files);
+        world.settled()
+    }
+
+    #[test]
     fn finish_waits_for_who_retrieves() -> Result {
         let (world, files) = handed_over(1)?;
         let (files, registry) = (lasting(&files), world.registry());

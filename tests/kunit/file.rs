@@ -204,6 +204,26 @@ mod suite {
     }
 
     #[test]
+    fn a_handler_makes_its_file_once() -> Result {
+        for answer in [Ok(()), Err(EILSEQ)] {
+            let (world, files) = handed_over(1)?;
+            let fellows = Fellows::Incoming(files.asker(world.registry(), 1));
+            let mut file = files.set.lock().take(0).ok_or(ENOENT)?;
+
+            if let Err(err) = answer {
+                world.refuse("a.retrieve", 0, err);
+            }
+            for calls in ["a.retrieve(-,1101,0)", ""] {
+                let made = file.file.retrieve(&fellows);
+
+                assert_eq!(made.map(|file| number_of(&file)), answer.map(|()| 1));
+                world.expect(calls)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn finished_unretrieved() -> Result {
         let (world, files) = handed_over(3)?;
 
