@@ -142,6 +142,32 @@ fn refusal(
     }
 }
 
+/// Memory whose page 1 is gone after so many looks at it.
+struct Vanishing(Pages, Atomic<u32>);
+
+impl Memory for Vanishing {
+    fn copy(&self, extent: Extent, offset: usize, to: &mut [u8]) -> Option<()> {
+        if extent.phys == Pages::phys(1) && self.1.fetch_sub(1, Relaxed) == 0 {
+            return None;
+        }
+        self.0.copy(extent, offset, to)
+    }
+
+    fn release(&mut self, _: impl IntoIterator<Item = Extent>) {}
+}
+
+/// What the log says of a hand-over that is refused as its page 1 is gone after so many looks.
+fn refusal_without(pages: Pages, looks: u32, sessions_pa: u64, flbs_pa: u64) -> Result<KVec<u8>> {
+    let memory = Vanishing(pages, Atomic::new(looks));
+    let mut result = Ok(());
+    let log = logged(|| {
+        result = contents_of(&memory, &LuoV5, sessions_pa, flbs_pa).map(drop);
+    })?;
+
+    assert_eq!(result, Err(EIO));
+    Ok(log)
+}
+
 #[kunit_tests(luo_handover)]
 mod suite {
     use super::*;
@@ -265,34 +291,32 @@ mod suite {
     /// As many links as there are blocks, the second of which is gone when it is due.
     #[test]
     fn a_block_that_is_gone_is_noticed() -> Result {
-        struct Vanishing(Pages, Atomic<u32>);
-
-        impl Memory for Vanishing {
-            fn copy(&self, extent: Extent, offset: usize, to: &mut [u8]) -> Option<()> {
-                if extent.phys == Pages::phys(1) && self.1.fetch_sub(1, Relaxed) == 0 {
-                    return None;
-                }
-                self.0.copy(extent, offset, to)
-            }
-
-            fn release(&mut self, _: impl IntoIterator<Item = Extent>) {}
-        }
-
         for looks in 0..2 {
             let mut pages = Pages::chain(&[1, 1, 1])?;
 
             for page in 0..3 {
                 pages.word(page, 2, u64::from(b'a') + page as u64);
             }
-            let memory = Vanishing(pages, Atomic::new(looks));
-            let mut result = Ok(());
-            let log = logged(|| {
-                result = contents_of(&memory, &LuoV5, Pages::phys(0), 0).map(drop);
-            })?;
-
-            assert_eq!(result, Err(EIO));
+            let log = refusal_without(pages, looks, Pages::phys(0), 0)?;
             let line = b"luo: refused what the previous kernel handed over (session '-'): \
                 kho_block_header_ser.next is 0x8000: not a page that was handed over\n";
+            assert_eq!(*log, *line);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_page_of_flbs_that_is_gone_is_noticed() -> Result {
+        for looks in 0..2 {
+            let mut pages = Pages::chain(&[0, 1])?;
+
+            // One page, and in it an FLB of one file.
+            for (at, word) in [(0, 1), (2, u64::from(b'x')), (2 + 7, 1)] {
+                pages.word(1, at, word);
+            }
+            let log = refusal_without(pages, looks, 0, Pages::phys(1))?;
+            let line = b"luo: refused what the previous kernel handed over (session '-'): \
+                luo_ser.flbs_pa is 0x8000: not a page that was handed over\n";
             assert_eq!(*log, *line);
         }
         Ok(())
