@@ -20,7 +20,9 @@ use abi::{
     record,
     uapi::Request, //
 };
+use core::ptr;
 use kernel::{
+    bindings,
     kho::{
         Extent,
         Memory, //
@@ -473,12 +475,18 @@ mod suite {
 
     #[test]
     fn nothing_works_when_live_update_is_off() {
+        let mut flb = pin_init::zeroed();
+        let mut obj = ptr::null_mut();
+
         set_enabled(false);
         let off = (sessions().err(), reboot(true));
+        // SAFETY: The FLB is nobody else's, and the result may be written.
+        let flb_off = unsafe { bindings::liveupdate_flb_get_incoming(&mut flb, &mut obj) };
         set_enabled(true);
 
         // A reboot goes on without live update.
         assert_eq!(off, (Some(EOPNOTSUPP), Ok(())));
+        assert_eq!(flb_off, EOPNOTSUPP.to_errno());
         assert!(sessions().is_ok());
     }
 }

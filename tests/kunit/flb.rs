@@ -800,6 +800,38 @@ mod suite {
     }
 
     #[test]
+    fn c_code_that_takes_it_from_the_wrong_handler_is_told() -> Result {
+        let mut world = World::new()?;
+        let a = world.handler('a', 0..0)?.cast_mut().cast();
+        let b = world.handler('b', 0..0)?.cast_mut().cast();
+        let x = world.flb('x')?;
+        let flb = ptr::from_ref(&*x).cast_mut().cast();
+
+        // SAFETY: The handlers and the FLB live until the world ends. The FLB hangs on no handler
+        // any more then, and no handler is registered.
+        let (registered, log, still_there) = unsafe {
+            let registered = [
+                bindings::liveupdate_register_file_handler(a),
+                bindings::liveupdate_register_file_handler(b),
+                bindings::liveupdate_register_flb(a, flb),
+            ];
+            let log = logged(|| bindings::liveupdate_unregister_flb(b, flb));
+            let still_there = bindings::liveupdate_register_flb(a, flb);
+
+            bindings::liveupdate_unregister_file_handler(a);
+            bindings::liveupdate_unregister_file_handler(b);
+            (registered, log, still_there)
+        };
+        assert_eq!(registered, [0; 3]);
+        assert_eq!(
+            *log?,
+            *b"luo: cannot take an FLB from its file handler: ENOENT\n"
+        );
+        assert_eq!(still_there, EEXIST.to_errno());
+        Ok(())
+    }
+
+    #[test]
     fn damaged_pages() -> Result {
         const ENTRY: usize = size_of::<wire::Flb>() / 8;
         let name = u64::from_le_bytes(*b"flb x\0\0\0");
