@@ -982,6 +982,51 @@ mod suite {
     }
 
     #[test]
+    fn more_than_c_reads_is_told_of() -> Result {
+        let mut world = mock::World::new()?;
+        let handler = world.handler('a', 0..10)?;
+        world.edit(handler, |ops| ops.get_id = Some(mock::another_id));
+        world.register(handler)?;
+        world.file(1)?;
+        let file = world.file_of(1)?;
+        let sessions = world.sessions();
+        // One file goes into each block.
+        let files = OutgoingFiles::new(16 + size_of::<wire::File>());
+        let session = Session::<Outgoing>::new(sessions, name(b"a")?, (), files)?;
+        let preserve = |token| {
+            let get = || Ok(file.clone());
+
+            session.files.preserve(&sessions.registry, token, get)
+        };
+        let told = || {
+            let mut result = Ok(());
+            let log = logged(|| {
+                result = serialize(sessions).and_then(|(result, _)| result);
+            })?;
+
+            result.map(|()| log)
+        };
+
+        let mut table = sessions.outgoing.lock();
+        let vacant = table.sessions.vacant(&session.name)?.ok_or(EEXIST)?;
+        vacant.insert(session.clone())?;
+        table.blocks.reserve(1)?;
+        drop(table);
+
+        (0..10_000).try_for_each(preserve)?;
+        assert!(told()?.is_empty());
+        preserve(10_000)?;
+        assert_eq!(
+            *told()?,
+            *b"luo: more than 10000 blocks in a chain: the next kernel must not be C\n"
+        );
+
+        sessions.outgoing.lock().remove(&session);
+        drop((session, file));
+        world.settled()
+    }
+
+    #[test]
     fn a_refused_reboot_leaves_nothing_written() -> Result {
         let (sessions, handler) = orchestrator(HandOver::nothing())?;
 
