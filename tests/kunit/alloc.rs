@@ -3,7 +3,13 @@
 //! Operations that run out of memory, at each of their allocations: they say so, leave nothing
 //! behind, and can be repeated.
 
-use super::*;
+use super::{
+    tests::{
+        next_fd,
+        Fd, //
+    },
+    *, //
+};
 use crate::{
     abi::luo_v5::LuoV5,
     block::{
@@ -26,7 +32,8 @@ use crate::{
     mock::{
         check,
         World, //
-    }, //
+    },
+    tests::UserPage, //
 };
 use kernel::page::PAGE_SIZE;
 
@@ -149,6 +156,71 @@ mod suite {
         // The table of sessions gets an index.
         add_session(8)?;
         add_session(SESSIONS_PER_BLOCK as u8)
+    }
+
+    #[test]
+    fn create_session_for_its_owner() -> Result {
+        let page = UserPage::new()?;
+        let free = next_fd()?;
+        let request = uapi::CreateSession {
+            size: size_of::<uapi::CreateSession>() as u32,
+            fd: -1,
+            name: name(1)?.to_field(),
+        };
+
+        at_each_allocation(
+            "create a session and its file",
+            || Ok((World::new()?, page.argument(&request)?)),
+            |(world, arg)| world.sessions().create(&Argument::new(*arg)?),
+            |(world, arg), result| {
+                let sessions = world.sessions();
+                let count = || sessions.outgoing.lock().sessions.len();
+
+                check_errno(&result)?;
+                if result.is_err() {
+                    // Neither it nor a descriptor is there, and the name can be taken.
+                    check((count(), next_fd()?) == (0, free))?;
+                    sessions.create(&Argument::new(arg)?)?;
+                }
+                let fd = Fd(page.answer::<uapi::CreateSession>()?.fd);
+                check(count() == 1)?;
+                drop(fd);
+                check(count() == 0)
+            },
+        )
+    }
+
+    #[test]
+    fn make_room_where_there_is_no_row() -> Result {
+        let room = 4 * SESSIONS_PER_BLOCK;
+        let entry = || wire::Session {
+            name: [0; uapi::NAME_LENGTH],
+            file_set: wire::FileSet { files: 0, count: 0 },
+        };
+        let mut only_the_row = true;
+
+        at_each_allocation(
+            "make a set of blocks longer",
+            || {
+                let mut set = BlockSet::new(PAGE_SIZE);
+
+                set.expect_blocks(5)?;
+                set.reserve(room)?;
+                Ok(set)
+            },
+            |set| set.reserve(room + 1),
+            |mut set, result| {
+                check_errno(&result)?;
+                // The row is what it asks for first. It can do without.
+                check(result.is_ok() || !only_the_row)?;
+                only_the_row = false;
+                if result.is_err() {
+                    check(set.write(room, entry()) == Err(ENOSPC))?;
+                    set.reserve(room + 1)?;
+                }
+                set.write(room, entry())
+            },
+        )
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub(crate) fn logged(action: impl FnOnce()) -> Result<KVec<u8>> {
 }
 
 /// A file descriptor; dropped, it is closed, and the file released.
-struct Fd(i32);
+pub(super) struct Fd(pub(super) i32);
 
 impl Fd {
     /// A file of which [`Handler`] knows what to do.
@@ -110,7 +110,7 @@ impl Drop for Fd {
 }
 
 /// The file descriptor that would be given out next.
-fn next_fd() -> Result<u32> {
+pub(super) fn next_fd() -> Result<u32> {
     Ok(FileDescriptorReservation::get_unused_fd_flags(0)?.reserved_fd())
 }
 
