@@ -22,7 +22,7 @@ rm -rf "$out"
 mkdir -p "$out"
 ranges=$("$cargo/release/luo-coverage" ranges "$build/vmlinux")
 
-"$repo/tools/kunit.sh" "$tree" "$build" "$out" '' --kernel_args nokaslr \
+"$repo/tools/kunit.sh" "$tree" "$build" "$out" '' --kernel_args nokaslr --timeout 600 \
 	--qemu_args "-d in_asm -dfilter $ranges -D $out/kunit.trace"
 
 "$cargo/release/luo-vm" selftest --impl rust --kernel "$build" --trace "$ranges" \
