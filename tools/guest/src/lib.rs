@@ -9,8 +9,7 @@
 
 use anyhow::Context;
 use anyhow::Result;
-use nix::errno::Errno;
-use nix::libc;
+use liveupdate::kexec;
 use serde::Deserialize;
 use serde::Serialize;
 use std::ffi::CString;
@@ -18,7 +17,7 @@ use std::fs;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::Write;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Tag of a [`Report`] in the kernel's log.
@@ -130,19 +129,7 @@ pub fn load_next(stage: u32) -> Result<()> {
         .replace(&format!(" stage{next}:"), " ");
     let cmdline = CString::new(cmdline)?;
 
-    // SAFETY: the descriptors are open, and the command line ends in the NUL that its
-    // length counts.
-    let loaded = unsafe {
-        libc::syscall(
-            libc::SYS_kexec_file_load,
-            kernel.as_raw_fd(),
-            initrd.as_raw_fd(),
-            cmdline.as_bytes_with_nul().len(),
-            cmdline.as_ptr(),
-            0,
-        )
-    };
-    Errno::result(loaded)?;
+    kexec::load(kernel.as_fd(), Some(initrd.as_fd()), &cmdline)?;
     Ok(())
 }
 

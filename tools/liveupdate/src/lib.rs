@@ -28,6 +28,7 @@
 //! Errors are the kernel's errnos. The [`raw`] module holds the structures and numbers of
 //! `include/uapi/linux/liveupdate.h`.
 
+pub mod kexec;
 pub mod raw;
 
 use nix::libc::EINVAL;
