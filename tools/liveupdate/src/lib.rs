@@ -29,6 +29,7 @@
 //! `include/uapi/linux/liveupdate.h`.
 
 pub mod kexec;
+pub mod observe;
 pub mod raw;
 
 use nix::libc::EINVAL;
