@@ -2,10 +2,15 @@
 
 //! `luoctl`, live update on the command line: the commands, and how they end.
 
+mod check;
 mod failure;
 mod holders;
 mod image;
+mod kexec;
+mod next;
 mod output;
+#[cfg(test)]
+mod samples;
 mod sessions;
 mod status;
 
@@ -40,6 +45,8 @@ enum Command {
     Status(status::Arguments),
     List(sessions::List),
     Show(sessions::Show),
+    Check(check::Arguments),
+    Kexec(kexec::Arguments),
 }
 
 impl Command {
@@ -48,6 +55,8 @@ impl Command {
             Self::Status(status) => status.run(),
             Self::List(list) => list.run(),
             Self::Show(show) => show.run(),
+            Self::Check(check) => check.run(),
+            Self::Kexec(kexec) => kexec.run(),
         }
     }
 }

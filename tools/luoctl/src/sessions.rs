@@ -113,6 +113,12 @@ impl Sessions {
         Ok(all.sessions)
     }
 
+    /// Those that go to the next kernel.
+    pub fn outgoing(&self) -> impl Iterator<Item = &Session> {
+        let outgoing = |session: &&Session| session.direction == Some(Direction::Outgoing);
+        self.sessions.iter().filter(outgoing)
+    }
+
     /// How many of them go this way; unknown if some may be missing.
     pub fn count(&self, direction: &Direction) -> Option<usize> {
         let of = |session: &&Session| session.direction.as_ref() == Some(direction);
