@@ -3,16 +3,22 @@
 //! `luoctl`, live update on the command line: the commands, and how they end.
 
 mod check;
+mod device;
 mod failure;
+mod hold;
 mod holders;
 mod image;
+mod keep;
 mod kexec;
 mod next;
 mod output;
+mod put;
 #[cfg(test)]
 mod samples;
 mod sessions;
 mod status;
+mod supervise;
+mod take;
 
 use clap::{Parser, Subcommand};
 use failure::{Exit, Outcome};
@@ -46,7 +52,13 @@ enum Command {
     List(sessions::List),
     Show(sessions::Show),
     Check(check::Arguments),
+    Hold(hold::Arguments),
+    Take(take::Arguments),
+    Put(put::Put),
+    Get(put::Get),
     Kexec(kexec::Arguments),
+    #[command(hide = true)]
+    Keep(keep::Arguments),
 }
 
 impl Command {
@@ -56,7 +68,12 @@ impl Command {
             Self::List(list) => list.run(),
             Self::Show(show) => show.run(),
             Self::Check(check) => check.run(),
+            Self::Hold(hold) => hold.run(),
+            Self::Take(take) => take.run(),
+            Self::Put(put) => put.run(),
+            Self::Get(get) => get.run(),
             Self::Kexec(kexec) => kexec.run(),
+            Self::Keep(keep) => keep.run(),
         }
     }
 }
