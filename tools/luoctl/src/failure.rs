@@ -142,3 +142,25 @@ impl<T, E: Into<io::Error>> Trying<T> for Result<T, E> {
         self.map_err(|error| Failure::from(error.into()).of(what))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Exit;
+
+    /// The page for people, which has a table of its own.
+    const PAGE: &str = include_str!("../../../Documentation/luoctl.rst");
+
+    #[test]
+    fn every_status_is_documented() {
+        for (exit, meaning) in Exit::ALL {
+            let documented = PAGE.lines().any(|line| {
+                line.replace("``", "")
+                    .split_once(' ')
+                    .is_some_and(|(status, text)| {
+                        status == (exit as u8).to_string() && text.trim_start() == meaning
+                    })
+            });
+            assert!(documented, "{exit:?}: {meaning}");
+        }
+    }
+}

@@ -4,6 +4,7 @@
 
 mod check;
 mod device;
+mod documents;
 mod failure;
 mod hold;
 mod holders;
@@ -58,6 +59,12 @@ enum Command {
     Get(put::Get),
     Kexec(kexec::Arguments),
     #[command(hide = true)]
+    Completions(documents::Completions),
+    #[command(hide = true)]
+    Man(documents::Man),
+    #[command(hide = true)]
+    Schema(documents::Schema),
+    #[command(hide = true)]
     Keep(keep::Arguments),
 }
 
@@ -73,6 +80,9 @@ impl Command {
             Self::Put(put) => put.run(),
             Self::Get(get) => get.run(),
             Self::Kexec(kexec) => kexec.run(),
+            Self::Completions(completions) => completions.run(),
+            Self::Man(man) => man.run(),
+            Self::Schema(schema) => schema.run(),
             Self::Keep(keep) => keep.run(),
         }
     }
