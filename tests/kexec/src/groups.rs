@@ -15,6 +15,7 @@ mod flb;
 mod formats;
 mod handler;
 pub mod hostile;
+pub mod luoctl;
 mod module;
 mod names;
 mod old_kexec;
@@ -60,6 +61,7 @@ pub const ALL: &[Group] = &[
     stalled::GROUP,
     first_open::GROUP,
     old_kexec::GROUP,
+    luoctl::GROUP,
     formats::group::<0>("formats-0"),
     formats::group::<1>("formats-1"),
     formats::group::<818>("formats-818"),

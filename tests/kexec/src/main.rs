@@ -28,13 +28,14 @@ use anyhow::{bail, Context, Result};
 use clap::Parser;
 use damage::Damage;
 use differences::Luo;
-use groups::hostile;
+use groups::{hostile, luoctl};
 use held::Held;
 use nix::unistd;
+use process::Log;
 use std::{
     io::{self, Write},
     os::fd::OwnedFd,
-    process::ExitCode,
+    process::{Command, ExitCode},
 };
 
 /// A test: its name and what it does.
@@ -62,6 +63,8 @@ struct World {
     lost: bool,
     /// What is wrong with the hand-over.
     damage: Option<Damage>,
+    /// What reboots into the next kernel, if it is not left to whoever runs the stage.
+    reboot: Option<Command>,
 }
 
 impl World {
@@ -76,11 +79,14 @@ struct Arguments {
     /// List the groups, each with its number of stages and the machine's parameters
     #[arg(long, exclusive = true)]
     list: bool,
+    /// Tell what this program was started with: files, and names that they have
+    #[arg(long)]
+    started_with: bool,
     /// List all damages in the same way
     #[arg(long, exclusive = true)]
     list_damages: bool,
     /// The group, or the damage, to run
-    #[arg(short, long, required_unless_present_any = ["list", "list_damages"])]
+    #[arg(short, long, required_unless_present_any = ["list", "list_damages", "started_with"])]
     group: Option<String>,
     /// The stage of the group to run
     #[arg(short, long, default_value_t = 1)]
@@ -90,7 +96,7 @@ struct Arguments {
         long,
         env = "LUO_IMPL",
         value_delimiter = ',',
-        required_unless_present_any = ["list", "list_damages"]
+        required_unless_present_any = ["list", "list_damages", "started_with"]
     )]
     luo: Vec<Luo>,
 }
@@ -102,6 +108,7 @@ fn main() -> Result<ExitCode> {
     match (arguments.group, of(turn), of(turn + 1)) {
         // There are two at most, so the one before is the one after.
         (Some(group), Some(luo), Some(previous)) => run(&group, arguments.stage, luo, previous),
+        _ if arguments.started_with => luoctl::started_with(),
         _ => {
             if arguments.list {
                 for group in groups::ALL {
@@ -148,20 +155,28 @@ fn run(name: &str, stage: usize, luo: Luo, previous: Luo) -> Result<ExitCode> {
         start: held.clone(),
         lost: false,
         damage,
+        reboot: None,
     };
     let mut passed = true;
+    let mut last_line = String::new();
     println!("KTAP version 1\n1..{}", cases.len());
     for (number, (case, test)) in (1..).zip(cases) {
-        match held::watch(&mut world, &mut held, test) {
-            Ok(()) => println!("ok {number} {case}"),
+        last_line = match held::watch(&mut world, &mut held, test) {
+            Ok(()) => format!("ok {number} {case}"),
             Err(error) => {
                 passed = false;
-                println!("not ok {number} {case} # {error:#}");
+                format!("not ok {number} {case} # {error:#}")
             }
-        }
+        };
+        println!("{last_line}");
     }
     io::stdout().flush()?;
 
+    if let Some(mut command) = world.reboot.take().filter(|_| passed) {
+        println!("# {} reboots", command.get_program().display());
+        Log::wait_for(&last_line)?;
+        bail!("{command:?} came back: {}", command.status()?);
+    }
     if passed && !last {
         unistd::daemon(true, true).context("cannot stay in the background")?;
         loop {

@@ -20,6 +20,8 @@ use std::{
         fd::{AsRawFd, RawFd},
         unix::fs::OpenOptionsExt,
     },
+    thread,
+    time::Duration,
 };
 
 /// The number of this process's next descriptor: the lowest one that is neither open nor, for a
@@ -87,6 +89,19 @@ impl Log {
         let mut log = Self::from_start()?;
         log.0.seek(SeekFrom::End(0))?;
         Ok(log)
+    }
+
+    /// Waits for a line that ends in `text`, as what this program prints comes a little later. A line
+    /// that whoever passes it on does not end is not there before the next one.
+    pub fn wait_for(text: &str) -> Result<()> {
+        let mut log = Self::from_start()?;
+        loop {
+            match log.line()? {
+                Some(line) if line.ends_with(text) => return Ok(()),
+                Some(_) => {}
+                None => thread::sleep(Duration::from_millis(10)),
+            }
+        }
     }
 
     /// The next line's text.

@@ -113,23 +113,43 @@ pub fn log(tag: &str, text: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Loads a kernel, and this initramfs once more, for the stage after `stage`.
-pub fn load_next(stage: u32) -> Result<()> {
-    let odd = stage.is_multiple_of(2) && Path::new(ODD_KERNEL).exists();
-    let kernel = if odd { ODD_KERNEL } else { KERNEL };
-    let kernel = fs::File::open(kernel).context(kernel)?;
-    let initrd = fs::File::open("/sys/firmware/initrd").context("/sys/firmware/initrd")?;
-    let next = stage + 1;
-    let cmdline = fs::read_to_string("/proc/cmdline")?
-        .trim_end()
-        .replace(
-            &format!("LUO_STAGE={stage} "),
-            &format!("LUO_STAGE={next} "),
-        )
-        .replace(&format!(" stage{next}:"), " ");
-    let cmdline = CString::new(cmdline)?;
+/// The kernel for a stage, with this initramfs once more.
+pub struct Next {
+    /// Its image.
+    pub kernel: &'static str,
+    /// The initramfs.
+    pub initramfs: &'static str,
+    /// Its command line.
+    pub cmdline: String,
+}
 
-    kexec::load(kernel.as_fd(), Some(initrd.as_fd()), &cmdline)?;
+impl Next {
+    /// What follows `stage`.
+    pub fn after(stage: u32) -> io::Result<Self> {
+        let odd = stage.is_multiple_of(2) && Path::new(ODD_KERNEL).exists();
+        let next = stage + 1;
+        let cmdline = fs::read_to_string("/proc/cmdline")?
+            .trim_end()
+            .replace(
+                &format!("LUO_STAGE={stage} "),
+                &format!("LUO_STAGE={next} "),
+            )
+            .replace(&format!(" stage{next}:"), " ");
+        Ok(Self {
+            kernel: if odd { ODD_KERNEL } else { KERNEL },
+            initramfs: "/sys/firmware/initrd",
+            cmdline,
+        })
+    }
+}
+
+/// Loads a kernel for the stage after `stage`.
+pub fn load_next(stage: u32) -> Result<()> {
+    let next = Next::after(stage)?;
+    let open = |path: &'static str| fs::File::open(path).context(path);
+    let (kernel, initramfs) = (open(next.kernel)?, open(next.initramfs)?);
+    let cmdline = CString::new(next.cmdline)?;
+    kexec::load(kernel.as_fd(), Some(initramfs.as_fd()), &cmdline)?;
     Ok(())
 }
 

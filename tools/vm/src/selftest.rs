@@ -70,6 +70,10 @@ const MODULES: [Module; 2] = [
 /// Where these tests find their modules.
 const MODULES_PATH: &str = "/lib";
 
+/// The test that runs luoctl, and where it finds that.
+const LUOCTL: &str = "luoctl";
+const LUOCTL_PATH: &str = "/bin/luoctl";
+
 /// The test whose threads are to run at one time, if the kernel can.
 const RACES: &str = "races";
 
@@ -225,6 +229,9 @@ impl Selftest {
             vm = vm
                 .file(path, &format!("{MODULES_PATH}/{}", module.file))
                 .params([module.param]);
+        }
+        if test.name == LUOCTL {
+            vm = vm.file(&self.machine.guest.join(LUOCTL), LUOCTL_PATH);
         }
         if test.name == RACES {
             vm = vm.cpus(2);
