@@ -54,7 +54,7 @@ export O LINUX KDIR LLVM BINDGEN
 .NOTPARALLEL:
 .PHONY: help demo test kernel headers kunit selftest bench coverage lint install uninstall clean
 .PHONY: interop interop-c races hostile hostile-deferred fuzz fuzz-smoke memblock doctests
-.PHONY: compile-fail htmldocs
+.PHONY: compile-fail htmldocs tools-test
 .PHONY: test-debug kunit-debug selftest-debug
 .PHONY: deps vm fuzzer tests/fuzz/linux FORCE
 
@@ -67,6 +67,7 @@ help:
 	@echo 'make kunit                run the KUnit suites in QEMU; ARGS= takes a filter'
 	@echo 'make doctests             run the examples of what we add to the kernel crate'
 	@echo 'make selftest             run the selftests in QEMU, on both LUOs; IMPL= for one'
+	@echo 'make tools-test           run the tests of luoctl that need no machine of their own'
 	@echo 'make compile-fail         show that misuse of the driver API does not compile'
 	@echo 'make interop              live updates between this LUO and those in C of 7.2 and 7.3'
 	@echo 'make races                race with 200 rounds of refused reboots; ROUNDS= for more'
@@ -269,6 +270,12 @@ fuzz-smoke: fuzzer
 htmldocs: $(tree)/.staged
 	@tools/htmldocs.sh $(tree) $(O) $(MAKE)
 
+tools-test: | deps
+	@$(step) 'Testing luoctl and the crate below it' $(logs)/tools-test.log \
+		env RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc /usr/bin/cargo test --locked \
+		--manifest-path tools/Cargo.toml --target-dir $(O)/cargo \
+		-p liveupdate --features liveupdate/schemars -p luoctl
+
 memblock: $(tree)/.staged
 	@tools/memblock.sh $(tree) $(O)
 
@@ -279,7 +286,7 @@ lint: $(tree)-rust/.built tests/fuzz/linux
 	@tools/lint.sh $(tree) $(tree)-rust $(O)
 
 test: | deps
-	@tools/test.sh $(O) 'lint compile-fail memblock kunit doctests fuzz-smoke $(both) interop-c' $(MAKE)
+	@tools/test.sh $(O) 'lint tools-test compile-fail memblock kunit doctests fuzz-smoke $(both) interop-c' $(MAKE)
 
 install uninstall:
 	@tools/install.sh $@ $(LINUX) '$(KDIR)'
