@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What the Rust files of the Live Update Orchestrator cannot say themselves:
- * the boot parameters, initcalls of a chosen level, and exported symbols.
+ * the boot parameters, initcalls of a chosen level, exported symbols, and the
+ * bodies of tracepoints.
  */
 
 #include <linux/export.h>
@@ -10,6 +11,10 @@
 #include <linux/liveupdate.h>
 
 #include "luo_glue.h"
+
+#define CREATE_TRACE_POINTS
+#define CREATE_RUST_TRACE_POINTS
+#include "luo_trace.h"
 
 static int __init luo_param(char *buf)
 {

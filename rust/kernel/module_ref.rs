@@ -49,6 +49,7 @@ impl ModuleMetadata for BuiltIn {
 /// // In a module, the type is the one that `module!` was told.
 /// let module = ModuleRef::try_get(this_module::<BuiltIn>()).ok_or(ENODEV)?;
 ///
+/// assert!(module.clone().name().is_none());
 /// drop(module);
 /// # Ok::<(), Error>(())
 /// ```
@@ -76,16 +77,44 @@ impl ModuleRef {
     /// `module` has to be null, or a module that is not freed during the call.
     #[inline]
     pub unsafe fn try_get_raw(module: *mut bindings::module) -> Option<Self> {
-        // INVARIANT: If this succeeds there is one reference more, which is this one's.
+        // INVARIANT: It is null, or there is one reference more, which is this one's.
         // SAFETY: The caller guarantees that this is null or a module.
-        unsafe { bindings::try_module_get(module) }.then(|| Self(module))
+        (module.is_null() || unsafe { bindings::try_module_get(module) }).then(|| Self(module))
+    }
+
+    /// The name of the module; [`None`] if it is built into the kernel. May be called from any
+    /// context.
+    pub fn name(&self) -> Option<&CStr> {
+        if self.0.is_null() {
+            return None;
+        }
+
+        // SAFETY: By the type invariants this is a module that is there as long as `self`, and its
+        // name is a string that stays as it is.
+        Some(unsafe { CStr::from_char_ptr(bindings::module_name(self.0)) })
+    }
+}
+
+impl Clone for ModuleRef {
+    /// Takes another reference. May be called from any context.
+    #[inline]
+    fn clone(&self) -> Self {
+        if !self.0.is_null() {
+            // SAFETY: By the type invariants this is a module that has a reference.
+            unsafe { bindings::__module_get(self.0) };
+        }
+
+        // INVARIANT: If it is not null there is one reference more, which is the clone's.
+        Self(self.0)
     }
 }
 
 impl Drop for ModuleRef {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: By the type invariants there is a reference that nobody else gives back.
-        unsafe { bindings::module_put(self.0) };
+        if !self.0.is_null() {
+            // SAFETY: By the type invariants there is a reference that nobody else gives back.
+            unsafe { bindings::module_put(self.0) };
+        }
     }
 }

@@ -58,6 +58,7 @@ use crate::{
     },
     module::this_module,
     prelude::*,
+    seq_file::SeqFile,
     sync::aref::ARef,
     types::{
         ForeignOwnable,
@@ -133,6 +134,10 @@ pub trait Operations: Sized + 'static {
     /// Answers an ioctl. May sleep.
     fn ioctl(this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>, ioctl: &Ioctl) -> Result<i32>;
 
+    /// Shows what is behind the file in `/proc/PID/fdinfo`, after what is shown of any file; nothing
+    /// unless this is said. May sleep.
+    fn show_fdinfo(_this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>, _seq: &SeqFile) {}
+
     /// The last reference to the file is gone. May sleep.
     fn release(this: Self::Ptr) {
         drop(this);
@@ -157,6 +162,7 @@ impl<T: Operations> AnonFile<T> {
         owner: this_module::<T::OwnerModule>().as_ptr(),
         release: Some(Self::release),
         unlocked_ioctl: Some(Self::unlocked_ioctl),
+        show_fdinfo: Some(Self::show_fdinfo),
         ..pin_init::zeroed()
     };
 
@@ -232,6 +238,19 @@ impl<T: Operations> AnonFile<T> {
             Ok(answer) => answer as c_long,
             Err(err) => err.to_errno() as c_long,
         }
+    }
+
+    /// # Safety
+    ///
+    /// `file` has to be one that an [`AnonFile<T>`] made and installed, and open; `seq` has to be
+    /// valid, and nobody else may use it during the call.
+    unsafe extern "C" fn show_fdinfo(seq: *mut bindings::seq_file, file: *mut bindings::file) {
+        // SAFETY: By the invariants of `AnonFile`, the private data is a `T::Ptr` until the file is
+        // released.
+        let this = unsafe { T::Ptr::borrow((*file).private_data) };
+
+        // SAFETY: The caller guarantees that it is valid, and for nobody else to use.
+        T::show_fdinfo(this, unsafe { SeqFile::from_raw(seq) });
     }
 }
 

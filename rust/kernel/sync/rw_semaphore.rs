@@ -76,6 +76,10 @@ pub use new_rw_semaphore;
 /// let one = registry.names.read();
 /// let other = registry.names.read();
 /// assert_eq!(one[..], other[..]);
+/// drop((one, other));
+///
+/// let writer = registry.names.write();
+/// assert!(registry.names.try_read().is_none());
 /// # Ok::<(), Error>(())
 /// ```
 #[pin_data]
@@ -122,6 +126,18 @@ impl<T> RwSemaphore<T> {
             lock: self,
             _not_send: NotThreadSafe,
         }
+    }
+
+    /// Takes the lock to read, unless somebody has it to write, or waits for that.
+    #[inline]
+    pub fn try_read(&self) -> Option<ReadGuard<'_, T>> {
+        // SAFETY: By the type invariants the semaphore is initialised, and it is pinned.
+        let taken = unsafe { bindings::down_read_trylock(self.raw.get()) } != 0;
+
+        taken.then(|| ReadGuard {
+            lock: self,
+            _not_send: NotThreadSafe,
+        })
     }
 
     /// Takes the lock to write. May sleep.

@@ -106,12 +106,16 @@ unsafe extern "C" fn flb_retrieve(args: *mut liveupdate_flb_op_args) -> c_int {
 
 unsafe extern "C" fn flb_ignore(_: *mut liveupdate_flb_op_args) {}
 
+/// The module that all this is in, of which nobody needs more than to count it.
+const OWNER: *mut module = ptr::dangling_mut();
+
 const FILE_OPS: &liveupdate_file_ops = &liveupdate_file_ops {
     can_preserve: Some(can_preserve),
     preserve: Some(preserve),
     unpreserve: Some(unpreserve),
     retrieve: Some(retrieve),
     finish: Some(finish),
+    owner: OWNER,
     ..pin_init::zeroed()
 };
 
@@ -120,7 +124,7 @@ const FLB_OPS: &liveupdate_flb_ops = &liveupdate_flb_ops {
     unpreserve: Some(flb_ignore),
     retrieve: Some(flb_retrieve),
     finish: Some(flb_ignore),
-    ..pin_init::zeroed()
+    owner: OWNER,
 };
 
 fn padded<const N: usize>(text: &str) -> [u8; N] {

@@ -76,6 +76,13 @@ pub struct liveupdate_file_handler {
     pub compatible: [u8; 48],
     pub list: list_head,
     pub flb_list: list_head,
+    pub files: atomic_long_t,
+}
+
+#[repr(C)]
+#[derive(Zeroable)]
+pub struct atomic_long_t {
+    pub counter: i64,
 }
 
 #[repr(C)]
@@ -143,10 +150,14 @@ pub struct file_operations {
     pub open: Option<unsafe extern "C" fn(*mut inode, *mut file) -> c_int>,
     pub release: Option<unsafe extern "C" fn(*mut inode, *mut file) -> c_int>,
     pub unlocked_ioctl: Option<unsafe extern "C" fn(*mut file, c_uint, c_ulong) -> c_long>,
+    pub show_fdinfo: Option<unsafe extern "C" fn(*mut seq_file, *mut file)>,
 }
 
 // SAFETY: There is one thread.
 unsafe impl Sync for file_operations {}
+
+#[repr(C)]
+pub struct seq_file([u8; 0]);
 
 #[repr(C)]
 pub struct page([u8; 0]);
@@ -380,9 +391,23 @@ c_functions! {
         machine::phys_to_virt(phys)
     }
 
+    fn kexec_trylock() -> bool {
+        true
+    }
+
+    fn kexec_unlock() {}
+
     fn try_module_get(_module: *mut module) -> bool {
         machine::count_modules(1);
         true
+    }
+
+    fn __module_get(_module: *mut module) {
+        machine::count_modules(1);
+    }
+
+    fn module_name(_module: *mut module) -> *const c_char {
+        c"kernel".as_ptr()
     }
 
     fn module_put(_module: *mut module) {
@@ -445,6 +470,14 @@ c_functions! {
     fn down_read(it: *mut rw_semaphore) {
         assert!((*it).0 >= 0 || machine::has_jumped(), "the semaphore is held to write");
         (*it).0 += 1;
+    }
+
+    fn down_read_trylock(it: *mut rw_semaphore) -> c_int {
+        if (*it).0 < 0 {
+            return 0;
+        }
+        (*it).0 += 1;
+        1
     }
 
     fn up_read(it: *mut rw_semaphore) {

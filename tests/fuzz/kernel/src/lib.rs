@@ -12,10 +12,13 @@ extern crate self as kernel;
 
 pub mod alloc;
 pub mod bindings;
+pub mod debugfs;
 pub mod error;
 #[path = "../../../../rust/kernel/fdt.rs"]
 pub mod fdt;
 pub mod fs;
+#[path = "../../../../rust/kernel/kexec.rs"]
+pub mod kexec;
 #[path = "../../../../rust/kernel/kho.rs"]
 pub mod kho;
 pub mod kthread;
@@ -28,9 +31,12 @@ pub mod module_ref;
 pub mod panic;
 pub mod prelude;
 pub mod rbtree;
+pub mod seq_file;
 #[path = "../../../../rust/kernel/siphash.rs"]
 pub mod siphash;
 pub mod sync;
+pub mod time;
+pub mod tracepoint;
 pub mod types;
 pub mod uaccess;
 
@@ -162,6 +168,12 @@ macro_rules! pr_err {
 /// Logs a warning.
 #[macro_export]
 macro_rules! pr_warn {
+    ($($args:tt)*) => { $crate::log!(Warn, $($args)*) };
+}
+
+/// Logs what somebody should see.
+#[macro_export]
+macro_rules! pr_notice {
     ($($args:tt)*) => { $crate::log!(Warn, $($args)*) };
 }
 

@@ -59,6 +59,7 @@ impl<T: MiscDevice> MiscDeviceRegistration<T> {
         open: Some(Self::open),
         release: Some(Self::release),
         unlocked_ioctl: Some(Self::ioctl),
+        show_fdinfo: None,
     };
 
     /// Registers a device.

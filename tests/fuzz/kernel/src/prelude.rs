@@ -12,6 +12,7 @@ pub use crate::error::Error;
 pub use crate::error::Result;
 pub use crate::pr_err;
 pub use crate::pr_info;
+pub use crate::pr_notice;
 pub use crate::pr_warn;
 pub use crate::static_assert;
 pub use crate::str::CStrExt as _;

@@ -61,6 +61,11 @@ impl AtomicType for u64 {
     const UNCHANGED: () = ();
 }
 
+impl AtomicType for i64 {
+    type Changed = ();
+    const UNCHANGED: () = ();
+}
+
 impl AtomicType for i32 {
     type Changed = ();
     const UNCHANGED: () = ();
@@ -91,6 +96,19 @@ impl<T: AtomicType> Atomic<T> {
             value: Cell::new(value),
             changed: T::UNCHANGED,
         }
+    }
+
+    /// A variable of C code.
+    ///
+    /// # Safety
+    ///
+    /// It is used as an atomic one only.
+    pub unsafe fn from_ptr<'a>(ptr: *mut T) -> &'a Self
+    where
+        T: AtomicType<Changed = ()>,
+    {
+        // SAFETY: The caller guarantees it, and the value comes first.
+        unsafe { &*ptr.cast() }
     }
 
     /// Reads.
@@ -128,6 +146,14 @@ impl<T: AtomicType> Atomic<T> {
         T: Add<Output = T>,
     {
         T::set(self, T::get(self) + value);
+    }
+
+    /// Adds, and returns what was there.
+    pub fn fetch_add<O>(&self, value: T, order: O) -> T
+    where
+        T: Add<Output = T>,
+    {
+        self.xchg(T::get(self) + value, order)
     }
 
     /// Subtracts, and returns what was there.

@@ -55,6 +55,11 @@ impl<T> Mutex<T> {
         assert!(!self.locked.replace(true), "the lock is held already");
         Guard(self)
     }
+
+    /// Takes the lock unless it is held.
+    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
+        (!self.locked.replace(true)).then_some(Guard(self))
+    }
 }
 
 /// Proof that a lock is held.
