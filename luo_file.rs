@@ -437,7 +437,12 @@ impl OutgoingPlaces {
         let file = file?;
 
         if let Some(tokens) = &mut self.tokens {
-            tokens.remove(&address(file.file()));
+            let address = address(file.file());
+
+            // A file may have two tokens, if its handler cannot tell; the first one is known.
+            if tokens.get(&address).is_some_and(|it| it.1 == token) {
+                tokens.remove(&address);
+            }
         }
         Some((token, file))
     }
@@ -736,15 +741,15 @@ impl IncomingSet {
     /// Returns `ENOENT` if there is no such file.
     fn find(&self, token: u64) -> Result<Found> {
         let place = self.files.place(&token).ok_or(ENOENT)?;
+        let (_, found) = self.files.nth(place).ok_or(ENOENT)?;
 
-        match self.files.nth(place) {
-            Some((_, IncomingPlace::Here(it))) => Ok(match it.file.retrieved() {
+        Ok(match found {
+            IncomingPlace::Here(it) => match it.file.retrieved() {
                 Some(answer) => Found::Answered(answer),
                 None => Found::Waiting(place),
-            }),
-            Some((_, IncomingPlace::Away(_))) => Ok(Found::Away),
-            None => Err(ENOENT),
-        }
+            },
+            IncomingPlace::Away(_) => Found::Away,
+        })
     }
 
     /// Whom the file of `token` asks for at this time.

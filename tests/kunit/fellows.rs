@@ -380,8 +380,15 @@ mod suite {
         preserve(5)?;
         files.freeze()?;
         files.unfreeze();
-        world.play(|_, _, _| Ok(()))?;
+
+        // When the other file is undone, the first one has lost but the first of its tokens.
+        let asked = file.clone();
+        world.play(move |_, number, fellows| match number {
+            2 => check(fellows.token_of(&asked) == Ok(1)),
+            _ => Ok(()),
+        })?;
         drop(files);
+        world.play(|_, _, _| Ok(()))?;
         drop(file);
         world.settled()
     }
