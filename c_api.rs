@@ -18,6 +18,10 @@ use kernel::{
     bindings,
     error::from_result,
     fs::File,
+    kexec::{
+        Image,
+        Lock, //
+    },
     prelude::*,
     sync::aref::ARef, //
 };
@@ -26,20 +30,6 @@ use kernel::{
 extern "C" {
     // Declared in kernel/liveupdate/luo_internal.h, which bindgen does not see.
     fn liveupdate_test_register(fh: *mut c_void);
-}
-
-/// Whether the image that is loaded for the next kexec tells its kernel what KHO holds: what
-/// `kexec_load()` loads has neither part, and no kexec hands over without both.
-///
-/// To be called with kexec locked.
-fn is_image_for_kho() -> bool {
-    // SAFETY: With kexec locked, there is no image or a valid one.
-    unsafe { bindings::kexec_image.as_ref() }.is_some_and(|image| {
-        // SAFETY: The segment is one of the image, if it is there.
-        let scratch = unsafe { image.kho.scratch.as_ref() };
-
-        image.kho.fdt != 0 && scratch.is_some_and(|scratch| scratch.bufsz != 0)
-    })
 }
 
 /// `liveupdate=` was seen on the command line.
@@ -122,7 +112,12 @@ pub(crate) unsafe extern "C" fn liveupdate_enabled() -> bool {
 /// Has to be called from where sleeping is allowed, with kexec locked.
 #[export]
 pub(crate) unsafe extern "C" fn liveupdate_reboot() -> c_int {
-    from_result(|| crate::reboot(is_image_for_kho()).map(|()| 0))
+    from_result(|| {
+        // SAFETY: The caller has kexec locked.
+        let kexec = unsafe { Lock::held() };
+
+        crate::reboot(matches!(kexec.image(), Image::Carries)).map(|()| 0)
+    })
 }
 
 /// Registers a file handler.

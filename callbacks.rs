@@ -7,13 +7,20 @@
 //! [`Object`]. When a callback is due, and what it means that it fails, is decided by those who have
 //! such a value.
 //!
+//! Each callback is watched: whoever traces it is told how long it took, and the log is if that was
+//! more than a second. All [tracepoints](trace) of LUO are called from here, as what is behind them is
+//! C code too that somebody has registered.
+//!
 //! The private part of the C structs belongs to LUO. What it holds of the links is said here, and the
 //! lists are used by [`List`] alone; the rest is the room for the [`State`] of an FLB.
 //!
 //! C header: [`include/linux/liveupdate.h`](srctree/include/linux/liveupdate.h).
 
 use crate::{
-    abi::until_nul,
+    abi::{
+        name::Name,
+        until_nul, //
+    },
     list_private::{
         impl_entry,
         EntryRef,
@@ -35,10 +42,12 @@ use core::{
 };
 use kernel::{
     bindings,
+    fmt,
     fs::File,
     module_ref::ModuleRef,
     prelude::*,
     static_assert,
+    str::BStr,
     sync::{
         aref::ARef,
         atomic::{
@@ -48,6 +57,16 @@ use kernel::{
             Release, //
         },
         Mutex, //
+    },
+    time::{
+        self,
+        Instant,
+        Jiffies,
+        Monotonic, //
+    },
+    tracepoint::{
+        declare_trace,
+        trace_enabled, //
     },
     types::Opaque, //
 };
@@ -60,13 +79,317 @@ mod tests;
 type FileArgs = bindings::liveupdate_file_op_args;
 type FlbArgs = bindings::liveupdate_flb_op_args;
 
-/// Picks one of the callbacks that take [`FileArgs`].
-type FileCallback<R> =
-    fn(&bindings::liveupdate_file_ops) -> Option<unsafe extern "C" fn(*mut FileArgs) -> R>;
+/// What a callback answers.
+trait Answer {
+    /// The same as an error number; 0 or a positive one if it is none.
+    fn errno(&self) -> c_int;
+}
 
-/// Picks one of the callbacks of an FLB.
-type FlbCallback<R> =
-    fn(&bindings::liveupdate_flb_ops) -> Option<unsafe extern "C" fn(*mut FlbArgs) -> R>;
+impl Answer for c_int {
+    fn errno(&self) -> c_int {
+        *self
+    }
+}
+
+impl Answer for bool {
+    fn errno(&self) -> c_int {
+        (*self).into()
+    }
+}
+
+impl Answer for () {
+    fn errno(&self) -> c_int {
+        0
+    }
+}
+
+/// What callbacks are about.
+trait Subject: Copy + fmt::Display {
+    /// Where they stand.
+    type Ops;
+    /// What they are passed.
+    type Args;
+}
+
+/// One of the callbacks of a driver.
+trait Callback<S: Subject> {
+    type Answer: Answer;
+    const NAME: &'static str;
+
+    fn of(ops: &S::Ops) -> Option<unsafe extern "C" fn(*mut S::Args) -> Self::Answer>;
+
+    /// Whether anybody wants to be told of it.
+    fn is_traced() -> bool;
+
+    /// Tells who wants to know what it answered, and after how many nanoseconds.
+    fn trace(subject: S, ret: c_int, ns: u64);
+
+    /// Makes it.
+    #[inline(always)]
+    fn watch(subject: S, make: impl FnOnce() -> Self::Answer) -> Self::Answer {
+        let began = time::jiffies();
+        let answer = if Self::is_traced() {
+            Self::traced(subject, make)
+        } else {
+            make()
+        };
+
+        if time::jiffies() != began {
+            Self::took(subject, time::jiffies().wrapping_sub(began));
+        }
+        answer
+    }
+
+    /// Makes it, and tells who traces it.
+    #[cold]
+    #[inline(never)]
+    fn traced(subject: S, make: impl FnOnce() -> Self::Answer) -> Self::Answer {
+        let began: Instant<Monotonic> = Instant::now();
+        let answer = make();
+
+        Self::trace(subject, answer.errno(), began.elapsed().as_nanos() as u64);
+        answer
+    }
+
+    /// Tells the log of it if it took more than a second.
+    #[cold]
+    #[inline(never)]
+    fn took(subject: S, jiffies: Jiffies) {
+        let second = time::msecs_to_jiffies(1000);
+
+        if jiffies > second {
+            let ms = jiffies * 1000 / second;
+
+            pr_notice!("{subject} took {ms} ms to {}\n", Self::NAME);
+        }
+    }
+}
+
+/// Names the callbacks that are about a [`Subject`], each with its tracepoint.
+macro_rules! callbacks {
+    ($subject:ty: $($name:ident = $callback:ident -> $answer:ty, $trace:ident;)*) => { $(
+        enum $name {}
+
+        impl<'a> Callback<$subject> for $name {
+            type Answer = $answer;
+            const NAME: &'static str = stringify!($callback);
+
+            #[inline(always)]
+            fn of(
+                ops: &<$subject as Subject>::Ops,
+            ) -> Option<unsafe extern "C" fn(*mut <$subject as Subject>::Args) -> $answer> {
+                ops.$callback
+            }
+
+            #[inline(always)]
+            fn is_traced() -> bool {
+                trace_enabled!($trace)
+            }
+
+            fn trace(subject: $subject, ret: c_int, ns: u64) {
+                trace::$trace(subject, ret, ns);
+            }
+        }
+    )* };
+}
+
+callbacks! { AboutFile<'a>:
+    FilePreserve = preserve -> c_int, luo_file_preserve;
+    FileUnpreserve = unpreserve -> (), luo_file_unpreserve;
+    FileFreeze = freeze -> c_int, luo_file_freeze;
+    FileUnfreeze = unfreeze -> (), luo_file_unfreeze;
+    FileRetrieve = retrieve -> c_int, luo_file_retrieve;
+    FileCanFinish = can_finish -> bool, luo_file_can_finish;
+    FileFinish = finish -> (), luo_file_finish;
+}
+
+callbacks! { &'a Flb:
+    FlbPreserve = preserve -> c_int, luo_flb_preserve;
+    FlbUnpreserve = unpreserve -> (), luo_flb_unpreserve;
+    FlbRetrieve = retrieve -> c_int, luo_flb_retrieve;
+    FlbFinish = finish -> (), luo_flb_finish;
+}
+
+/// What the callback of a file handler is about.
+#[derive(Clone, Copy)]
+struct AboutFile<'a> {
+    handler: &'a FileHandler,
+    fellows: &'a Fellows<'a>,
+}
+
+impl Subject for AboutFile<'_> {
+    type Ops = bindings::liveupdate_file_ops;
+    type Args = FileArgs;
+}
+
+impl fmt::Display for AboutFile<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let session = self
+            .fellows
+            .session()
+            .map_or(b"-".as_slice(), Name::as_bytes);
+        let session = BStr::from_bytes(session);
+        let handler = BStr::from_bytes(self.handler.compatible());
+        let token = self.fellows.token();
+
+        f.write_fmt(fmt!(
+            "session '{session}', token {token:#x}: the '{handler}'"
+        ))
+    }
+}
+
+impl Subject for &Flb {
+    type Ops = bindings::liveupdate_flb_ops;
+    type Args = FlbArgs;
+}
+
+impl fmt::Display for Flb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_fmt(fmt!("FLB '{}'", BStr::from_bytes(self.compatible())))
+    }
+}
+
+/// The tracepoints of LUO, which cost next to nothing as long as nobody traces.
+///
+/// C header: `luo_trace.h`.
+pub(crate) mod trace {
+    use super::*;
+
+    /// What a tracepoint takes for the name of a session, if there is one: it ends with a NUL.
+    fn string(session: Option<&Name>) -> *const c_char {
+        session.map_or(c"-".as_char_ptr(), |name| name.as_field().as_ptr().cast())
+    }
+
+    /// What a tracepoint takes for a result.
+    fn errno(result: &Result) -> c_int {
+        result.map_or_else(Error::to_errno, |()| 0)
+    }
+
+    macro_rules! of_sessions {
+        ($($(#[$doc:meta])* $name:ident;)*) => { $(
+            $(#[$doc])*
+            #[inline(always)]
+            pub(crate) fn $name(session: &Name, result: &Result) {
+                declare_trace! { unsafe fn $name(session: *const c_char, ret: c_int); }
+
+                // What it is passed is not looked for otherwise.
+                if trace_enabled!($name) {
+                    // SAFETY: The name is a string that ends with a NUL.
+                    unsafe { $name(string(Some(session)), errno(result)) };
+                }
+            }
+        )* };
+    }
+
+    of_sessions! {
+        /// A session was to be created.
+        luo_session_create;
+        /// A session was to be retrieved.
+        luo_session_retrieve;
+        /// The files of a session were to be let go.
+        luo_session_finish;
+        /// The last descriptor of a session was closed.
+        luo_session_close;
+    }
+
+    macro_rules! of_files {
+        ($($name:ident)*) => { $(
+            pub(super) fn $name(about: AboutFile<'_>, ret: c_int, ns: u64) {
+                declare_trace! {
+                    unsafe fn $name(
+                        session: *const c_char,
+                        token: u64,
+                        handler: *const bindings::liveupdate_file_handler,
+                        ret: c_int,
+                        ns: u64,
+                    );
+                }
+                let AboutFile { handler, fellows } = about;
+
+                // SAFETY: The name is a string that ends with a NUL, and the handler is valid.
+                unsafe {
+                    $name(string(fellows.session()), fellows.token(), handler.0.get(), ret, ns)
+                };
+            }
+        )* };
+    }
+
+    of_files! {
+        luo_file_preserve
+        luo_file_unpreserve
+        luo_file_freeze
+        luo_file_unfreeze
+        luo_file_retrieve
+        luo_file_can_finish
+        luo_file_finish
+    }
+
+    macro_rules! of_flbs {
+        ($($name:ident)*) => { $(
+            pub(super) fn $name(flb: &Flb, ret: c_int, ns: u64) {
+                declare_trace! {
+                    unsafe fn $name(flb: *const bindings::liveupdate_flb, ret: c_int, ns: u64);
+                }
+
+                // SAFETY: By its type invariants the FLB is valid.
+                unsafe { $name(flb.0.get(), ret, ns) };
+            }
+        )* };
+    }
+
+    of_flbs! {
+        luo_flb_preserve
+        luo_flb_unpreserve
+        luo_flb_retrieve
+        luo_flb_finish
+    }
+
+    macro_rules! of_all_sessions {
+        ($($(#[$doc:meta])* $begin:ident, $end:ident;)*) => { $(
+            $(#[$doc])*
+            pub(crate) fn $begin(sessions: usize) {
+                declare_trace! { unsafe fn $begin(sessions: c_ulong); }
+
+                // SAFETY: A number is always valid.
+                unsafe { $begin(sessions) };
+            }
+
+            $(#[$doc])*
+            pub(crate) fn $end(sessions: usize, result: &Result) {
+                declare_trace! { unsafe fn $end(sessions: c_ulong, ret: c_int); }
+
+                // SAFETY: Numbers are always valid.
+                unsafe { $end(sessions, errno(result)) };
+            }
+        )* };
+    }
+
+    of_all_sessions! {
+        /// The sessions of this kernel are written down.
+        luo_serialize_begin, luo_serialize_end;
+        /// Sessions are made of those that the previous kernel handed over.
+        luo_restore_begin, luo_restore_end;
+    }
+
+    /// What the previous kernel handed over is refused for a field of a record; `session` is where
+    /// that was found, if in one.
+    pub(crate) fn luo_refuse(session: Option<&Name>, record: &str, field: &str) {
+        declare_trace! {
+            unsafe fn luo_refuse(
+                session: *const c_char,
+                record: *const c_char,
+                record_len: usize,
+                field: *const c_char,
+                field_len: usize,
+            );
+        }
+        let text = |text: &str| (text.as_ptr().cast(), text.len());
+        let ((record, record_len), (field, field_len)) = (text(record), text(field));
+
+        // SAFETY: The session is a string that ends with a NUL, the others have these lengths.
+        unsafe { luo_refuse(string(session), record, record_len, field, field_len) };
+    }
+}
 
 /// Turns what a callback returned into a [`Result`].
 fn callback_result(ret: c_int) -> Result {
@@ -145,12 +468,15 @@ impl FileHandler {
             && !self.compatible().is_empty()
     }
 
+    /// The compatible string, with whatever stands behind its NUL.
+    pub(crate) fn compatible_field(&self) -> &[u8; 48] {
+        // SAFETY: By the type invariants the handler is valid, and the string is constant.
+        unsafe { &(*self.0.get()).compatible }
+    }
+
     /// The compatible string, up to its NUL; nothing if it has none.
     pub(crate) fn compatible(&self) -> &[u8] {
-        // SAFETY: By the type invariants the handler is valid, and the string is constant.
-        let field = unsafe { &(*self.0.get()).compatible };
-
-        until_nul(field).unwrap_or_default()
+        until_nul(self.compatible_field()).unwrap_or_default()
     }
 
     /// The head of the list of its FLBs.
@@ -159,17 +485,34 @@ impl FileHandler {
         unsafe { &raw mut (*self.0.get()).flb_list }
     }
 
-    /// Pins its module; [`None`] if that is going.
-    pub(crate) fn pin(&self) -> Option<Handler> {
-        // SAFETY: The handler is registered or its module is pinned, so the module is there.
-        let module = unsafe { ModuleRef::try_get_raw(self.ops().owner) }?;
+    fn counter(&self) -> &Atomic<i64> {
+        // SAFETY: By the type invariants the handler is valid, and this is used as an atomic alone.
+        unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).files.counter) }
+    }
 
-        Some(Handler {
+    /// How many files it has: preserved ones, and those of the previous kernel.
+    pub(crate) fn files(&self) -> u64 {
+        // There are fewer than none if it was registered again while it had some.
+        self.counter().load(Relaxed).try_into().unwrap_or_default()
+    }
+
+    /// Pins its module; [`None`] if that is going.
+    pub(crate) fn pin_module(&self) -> Option<ModuleRef> {
+        // SAFETY: The handler is registered or its module is pinned, so the module is there.
+        unsafe { ModuleRef::try_get_raw(self.ops().owner) }
+    }
+
+    /// Pins its module, for a file; [`None`] if that is going.
+    pub(crate) fn pin(&self) -> Option<Handler> {
+        let module = self.pin_module()?;
+
+        self.counter().fetch_add(1, Relaxed);
+        Some(Handler(PinnedHandler {
             // SAFETY: A handler stays valid, even unregistered, for as long as its module is
             // pinned, and `_module` goes after this.
             handler: unsafe { EntryRef::new(NonNull::from(self)) },
             _module: module,
-        })
+        }))
     }
 
     /// Whether it can preserve `file`. May sleep.
@@ -189,34 +532,53 @@ impl FileHandler {
         }
     }
 
-    /// Makes the callback that `select` picks, if the handler has it.
+    /// Makes a callback, if the handler has it.
     ///
     /// # Safety
     ///
     /// What is in `args` has to be 0, or from earlier callbacks of this handler for this file; but
     /// for `serialized_data`, which the handler has to check if it comes from a previous kernel.
-    unsafe fn call<R>(
-        &self,
-        select: FileCallback<R>,
+    unsafe fn call<'a, C: Callback<AboutFile<'a>>>(
+        &'a self,
         file: Option<&File>,
-        fellows: &Fellows<'_>,
+        fellows: &'a Fellows<'a>,
         mut args: FileArgs,
-    ) -> Option<(R, FileArgs)> {
+    ) -> Option<(C::Answer, FileArgs)> {
         args.handler = self.0.get();
         args.session = fellows.as_raw();
         args.file = file.map_or(ptr::null_mut(), |file| file.as_ptr());
 
+        let callback = C::of(self.ops())?;
+        let about = AboutFile {
+            handler: self,
+            fellows,
+        };
+
+        let raw = &raw mut args;
         // SAFETY: The callback is one of this handler, which is valid, and the file is borrowed for
         // the time of the call. The caller guarantees the rest.
-        select(self.ops()).map(|callback| (unsafe { callback(&mut args) }, args))
+        let answer = C::watch(about, move || unsafe { callback(raw) });
+        Some((answer, args))
     }
 }
 
 /// A handler with its module pinned.
-pub(crate) struct Handler {
+#[derive(Clone)]
+pub(crate) struct PinnedHandler {
     handler: EntryRef<FileHandler>,
     _module: ModuleRef,
 }
+
+impl Deref for PinnedHandler {
+    type Target = FileHandler;
+
+    fn deref(&self) -> &FileHandler {
+        &self.handler
+    }
+}
+
+/// The handler of a file, with its module pinned.
+pub(crate) struct Handler(PinnedHandler);
 
 impl Handler {
     /// Preserves a file that it can preserve, and keeps what it needs for as long.
@@ -229,14 +591,8 @@ impl Handler {
         needs: T,
     ) -> Result<PreservedFile<T>> {
         // SAFETY: The arguments are 0.
-        let answer = unsafe {
-            self.call(
-                |ops| ops.preserve,
-                Some(&file),
-                fellows,
-                FileArgs::default(),
-            )
-        };
+        let answer =
+            unsafe { self.call::<FilePreserve>(Some(&file), fellows, FileArgs::default()) };
         let (ret, args) = answer.ok_or(EINVAL)?;
 
         callback_result(ret)?;
@@ -254,7 +610,13 @@ impl Deref for Handler {
     type Target = FileHandler;
 
     fn deref(&self) -> &FileHandler {
-        &self.handler
+        &self.0
+    }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        self.counter().fetch_sub(1, Relaxed);
     }
 }
 
@@ -291,7 +653,10 @@ impl<T> PreservedFile<T> {
         self.data.load(Relaxed)
     }
 
-    fn call<R>(&self, select: FileCallback<R>, fellows: &Fellows<'_>) -> Option<(R, FileArgs)> {
+    fn call<'a, C: Callback<AboutFile<'a>>>(
+        &'a self,
+        fellows: &'a Fellows<'a>,
+    ) -> Option<(C::Answer, FileArgs)> {
         let args = FileArgs {
             serialized_data: self.data(),
             private_data: self.private,
@@ -299,14 +664,14 @@ impl<T> PreservedFile<T> {
         };
 
         // SAFETY: The arguments are what `preserve` and `freeze` gave out for this file.
-        unsafe { self.handler.call(select, Some(&self.file), fellows, args) }
+        unsafe { self.handler.call::<C>(Some(&self.file), fellows, args) }
     }
 
     /// This kernel is about to end.
     ///
     /// Returns what the handler answers. May sleep.
     pub(crate) fn freeze(&self, fellows: &Fellows<'_>) -> Result {
-        if let Some((ret, args)) = self.call(|ops| ops.freeze, fellows) {
+        if let Some((ret, args)) = self.call::<FileFreeze>(fellows) {
             callback_result(ret)?;
             self.data.store(args.serialized_data, Relaxed);
         }
@@ -316,12 +681,12 @@ impl<T> PreservedFile<T> {
 
     /// This kernel goes on after all. May sleep.
     pub(crate) fn unfreeze(&self, fellows: &Fellows<'_>) {
-        self.call(|ops| ops.unfreeze, fellows);
+        self.call::<FileUnfreeze>(fellows);
     }
 
     /// Makes it an ordinary file again. May sleep.
     pub(crate) fn unpreserve(self, fellows: &Fellows<'_>) {
-        self.call(|ops| ops.unpreserve, fellows);
+        self.call::<FileUnpreserve>(fellows);
     }
 }
 
@@ -359,7 +724,15 @@ impl HandedOverFile {
         &self.handler
     }
 
-    fn call<R>(&self, select: FileCallback<R>, fellows: &Fellows<'_>) -> Option<(R, FileArgs)> {
+    /// The same, for who looks at it while others have the file.
+    pub(crate) fn pinned_handler(&self) -> PinnedHandler {
+        self.handler.0.clone()
+    }
+
+    fn call<'a, C: Callback<AboutFile<'a>>>(
+        &'a self,
+        fellows: &'a Fellows<'a>,
+    ) -> Option<(C::Answer, FileArgs)> {
         let (file, retrieve_status) = match &self.retrieval {
             Retrieval::Waiting => (None, 0),
             Retrieval::Done(file) => (Some(&**file), 1),
@@ -373,7 +746,7 @@ impl HandedOverFile {
 
         // SAFETY: The file is what `retrieve` gave out, and its status what it returned. The rest is
         // 0, or for the handler to check.
-        unsafe { self.handler.call(select, file, fellows, args) }
+        unsafe { self.handler.call::<C>(file, fellows, args) }
     }
 
     /// The file, or what the handler answered instead; [`None`] if nobody has asked for it.
@@ -402,7 +775,7 @@ impl HandedOverFile {
     }
 
     fn make(&self, fellows: &Fellows<'_>) -> Result<ARef<File>> {
-        let (ret, args) = self.call(|ops| ops.retrieve, fellows).ok_or(EINVAL)?;
+        let (ret, args) = self.call::<FileRetrieve>(fellows).ok_or(EINVAL)?;
 
         callback_result(ret)?;
         let file = NonNull::new(args.file).ok_or(EINVAL)?;
@@ -419,13 +792,13 @@ impl HandedOverFile {
 
     /// Whether the handler can let go of it. May sleep.
     pub(crate) fn can_finish(&self, fellows: &Fellows<'_>) -> bool {
-        self.call(|ops| ops.can_finish, fellows)
+        self.call::<FileCanFinish>(fellows)
             .is_none_or(|(can_finish, _)| can_finish)
     }
 
     /// The handler lets go of it, and of what the previous kernel left of it. May sleep.
     pub(crate) fn finish(self, fellows: &Fellows<'_>) -> FinishedFile {
-        self.call(|ops| ops.finish, fellows);
+        self.call::<FileFinish>(fellows);
         FinishedFile(self)
     }
 }
@@ -479,6 +852,7 @@ impl Handlers {
             handler.init_link();
             Dependencies::init_raw(handler.flb_list());
         }
+        handler.counter().store(0, Relaxed);
 
         Ok(this.list.push_back(handler)?)
     }
@@ -632,26 +1006,29 @@ impl Flb {
         unsafe { ModuleRef::try_get_raw(self.ops().owner) }.ok_or(ENODEV)
     }
 
-    /// Makes the callback that `select` picks.
+    /// Makes a callback, if the FLB has it.
     ///
     /// # Safety
     ///
     /// `data` and `obj` have to be 0, or from earlier callbacks of this FLB; `data` may be from the
     /// previous kernel, if the callback has to check it.
-    unsafe fn call<R>(
-        &self,
-        select: FlbCallback<R>,
+    unsafe fn call<'a, C: Callback<&'a Self>>(
+        &'a self,
         data: u64,
         obj: *mut c_void,
-    ) -> Option<(R, FlbArgs)> {
+    ) -> Option<(C::Answer, FlbArgs)> {
         let mut args = FlbArgs {
             flb: self.0.get(),
             data,
             obj,
         };
 
+        let callback = C::of(self.ops())?;
+
+        let raw = &raw mut args;
         // SAFETY: The callback is one of this FLB, which is valid. The caller guarantees the rest.
-        select(self.ops()).map(|callback| (unsafe { callback(&mut args) }, args))
+        let answer = C::watch(self, move || unsafe { callback(raw) });
+        Some((answer, args))
     }
 
     /// Preserves it.
@@ -660,8 +1037,7 @@ impl Flb {
     pub(crate) fn preserve(&self) -> Result<Object> {
         let module = self.pin_module()?;
         // SAFETY: The arguments are 0.
-        let (ret, args) =
-            unsafe { self.call(|ops| ops.preserve, 0, ptr::null_mut()) }.ok_or(EINVAL)?;
+        let (ret, args) = unsafe { self.call::<FlbPreserve>(0, ptr::null_mut()) }.ok_or(EINVAL)?;
 
         callback_result(ret)?;
         Ok(Object {
@@ -682,7 +1058,7 @@ impl Flb {
         module: ModuleRef,
     ) -> Result<Object, (Error, ModuleRef)> {
         // SAFETY: It has to check what was handed over, and the rest is 0.
-        let answer = unsafe { self.call(|ops| ops.retrieve, data, ptr::null_mut()) };
+        let answer = unsafe { self.call::<FlbRetrieve>(data, ptr::null_mut()) };
 
         match answer
             .ok_or(EINVAL)
@@ -736,7 +1112,7 @@ impl Object {
         } = self;
 
         // SAFETY: By the type invariants the FLB is valid, and gave out the arguments.
-        unsafe { flb.as_ref().call(|ops| ops.unpreserve, data, obj) };
+        unsafe { flb.as_ref().call::<FlbUnpreserve>(data, obj) };
         module
     }
 
@@ -748,7 +1124,7 @@ impl Object {
         } = self;
 
         // SAFETY: By the type invariants the FLB is valid, and gave out the object.
-        unsafe { flb.as_ref().call(|ops| ops.finish, 0, obj) };
+        unsafe { flb.as_ref().call::<FlbFinish>(0, obj) };
         module
     }
 }

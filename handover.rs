@@ -20,6 +20,7 @@ use crate::{
         name::Name,
         record as wire,
         until_nul,
+        Damage,
         Found, //
     },
     block::{
@@ -28,6 +29,7 @@ use crate::{
         ReadError,
         Reader, //
     },
+    callbacks::trace,
     table::{
         Keyed,
         Table, //
@@ -136,27 +138,43 @@ impl Contents {
     }
 }
 
-/// Tells the log what is refused and why; `session` is where that was found, if in one.
-pub(crate) fn refused(session: Option<&Name>, why: fmt::Arguments<'_>) {
-    let name = session.map_or(b"-".as_slice(), Name::as_bytes);
-    let name = BStr::from_bytes(name);
+/// What is refused and why, in a line: for the log, and for whoever asks later.
+pub(crate) struct Refused<'a, T> {
+    /// Where that was found, if in a session.
+    pub(crate) session: Option<&'a Name>,
+    /// The reason.
+    pub(crate) why: T,
+}
 
-    pr_err!("refused what the previous kernel handed over (session '{name}'): {why}\n");
+impl<T: fmt::Display> fmt::Display for Refused<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = BStr::from_bytes(self.session.map_or(b"-".as_slice(), Name::as_bytes));
+        let why = &self.why;
+
+        f.write_fmt(fmt!(
+            "refused what the previous kernel handed over (session '{name}'): {why}"
+        ))
+    }
 }
 
 /// Tells the log why there are no contents, if that is a verdict, and returns it; or else what this
 /// kernel failed with. `session` is where that was found, if in one.
-fn verdict(reason: ReadError, session: Option<&Name>) -> Result<Verdict> {
+fn verdict(reason: ReadError, session: Option<Name>) -> Result<Verdict> {
     let damage = match reason {
         ReadError::Damaged(damage) => damage,
         ReadError::Kernel(err) => return Err(err),
     };
+    let refused = Refused {
+        session: session.as_ref(),
+        why: &damage,
+    };
 
-    refused(session, fmt!("{damage}"));
+    pr_err!("{refused}\n");
+    trace::luo_refuse(session.as_ref(), damage.record, damage.field);
     if PANIC.load(Relaxed) {
         panic(c"LUO: what the previous kernel handed over is damaged");
     }
-    Ok(Verdict::Damaged)
+    Ok(Verdict::Damaged(session, damage))
 }
 
 /// What has become of a hand-over.
@@ -165,14 +183,26 @@ enum Verdict {
     None,
     /// It is sound.
     Sound(Contents),
+    /// It cannot be believed, for what was found in a session, or in none.
+    Damaged(Option<Name>, Damage),
+}
+
+/// What a hand-over is, as far as that is known.
+pub(crate) enum Standing<'a> {
+    /// There is none.
+    Nothing,
+    /// It is sound, or there was no memory to read it.
+    Something,
     /// It cannot be believed.
-    Damaged,
+    Refused(Refused<'a, &'a Damage>),
 }
 
 /// The hand-over to this kernel.
 pub(crate) struct HandOver {
     memory: kho::HandedOver,
     liveupdate_num: u64,
+    /// The format of the root record, if there is one that can be read.
+    format: Option<&'static dyn Format>,
     verdict: Verdict,
 }
 
@@ -182,6 +212,7 @@ impl HandOver {
         Self {
             memory,
             liveupdate_num: 0,
+            format: None,
             verdict: Verdict::None,
         }
     }
@@ -189,6 +220,23 @@ impl HandOver {
     /// How many live updates led to this kernel, as far as the root record could be read.
     pub(crate) fn liveupdate_num(&self) -> u64 {
         self.liveupdate_num
+    }
+
+    /// The format of what was handed over, if there is something whose root record can be read.
+    pub(crate) fn format(&self) -> Option<&'static dyn Format> {
+        self.format
+    }
+
+    /// What it is.
+    pub(crate) fn standing(&self) -> Standing<'_> {
+        match &self.verdict {
+            Verdict::Damaged(session, damage) => Standing::Refused(Refused {
+                session: session.as_ref(),
+                why: damage,
+            }),
+            Verdict::Sound(_) if self.format.is_none() => Standing::Nothing,
+            _ => Standing::Something,
+        }
     }
 
     /// The contents, which are read if they were not.
@@ -202,7 +250,7 @@ impl HandOver {
 
         match &mut self.verdict {
             Verdict::Sound(contents) => Ok(contents),
-            Verdict::Damaged => Err(EIO),
+            Verdict::Damaged(..) => Err(EIO),
             Verdict::None => Err(ENOMEM),
         }
     }
@@ -228,7 +276,7 @@ impl HandOver {
 
         self.read(with_files, &mut session)
             .map(Verdict::Sound)
-            .or_else(|reason| verdict(reason, session.as_ref()))
+            .or_else(|reason| verdict(reason, session))
     }
 
     fn read(
@@ -246,6 +294,8 @@ impl HandOver {
             }
         };
         let (format, root) = read_root(memory, phys, size)?;
+
+        self.format = Some(format);
 
         self.liveupdate_num = root.liveupdate_num;
         pr_info!(
@@ -284,7 +334,6 @@ fn read_root(
     }
     let blob = page.get(..size).unwrap_or(page);
     let format = format::format_of(blob);
-
     format
         .read(blob)
         .map(|root| (format, root))

@@ -21,6 +21,7 @@ mod handover;
 #[path = "tests/kunit/kho.rs"]
 mod kho_tests;
 mod list_private;
+mod luo_debugfs;
 mod luo_file;
 mod luo_flb;
 mod luo_session;
@@ -220,6 +221,7 @@ pub(crate) fn early_init() -> Result {
 ///
 /// Returns what KHO or the registration of the device answer.
 pub(crate) fn late_init() -> Result {
+    luo_debugfs::init(luo().ok());
     if !enabled() {
         return Ok(());
     }

@@ -22,9 +22,11 @@
 
 use crate::{
     abi::{
-        put,
+        is_same_string,
+        name::Name,
         record as wire,
-        until_nul, //
+        string_field,
+        Escaped, //
     },
     block::BlockSet,
     callbacks::{
@@ -32,6 +34,7 @@ use crate::{
         HandedOverFile,
         Handler,
         Handlers,
+        PinnedHandler,
         PreservedFile,
         Registered, //
     },
@@ -52,6 +55,7 @@ use core::{
     ptr, //
 };
 use kernel::{
+    fmt,
     fs::File,
     kthread,
     new_condvar,
@@ -63,6 +67,8 @@ use kernel::{
         RBTree,
         RBTreeNodeReservation, //
     },
+    seq_file::SeqFile,
+    seq_print,
     str::BStr,
     sync::{
         aref::ARef,
@@ -110,6 +116,11 @@ impl Registrations {
         let handler = handler.ok_or(ENOENT)?;
 
         Ok((handler.pin().ok_or(ENOENT)?, handler.dependencies()))
+    }
+
+    /// All handlers.
+    pub(crate) fn handlers(&self) -> &Handlers {
+        &self.handlers
     }
 
     /// All FLBs.
@@ -240,13 +251,11 @@ impl Registry {
 
     /// The handler of a file that was handed over.
     fn handler_of(&self, file: &wire::File) -> Option<Handler> {
-        let compatible = until_nul(&file.compatible)?;
-
         self.registrations
             .read()
             .handlers
             .iter()
-            .find(|handler| handler.compatible() == compatible)
+            .find(|handler| is_same_string(handler.compatible_field(), &file.compatible))
             .and_then(|handler| handler.pin())
     }
 }
@@ -319,16 +328,43 @@ impl Drop for FileId {
 ///
 /// It is there as long as the callback runs, which may pass it on to other threads.
 pub(crate) enum Fellows<'a> {
-    /// Those of a file of this kernel that is being preserved, as others may be.
-    Outgoing(&'a OutgoingFiles),
-    /// Those of a file of this kernel, none of which is; and the address and the token of that file,
-    /// if it has lost its place.
-    Locked(&'a OutgoingPlaces, Option<(u64, u64)>),
+    /// Those of the file of a token of this kernel that is being preserved, as others may be.
+    Outgoing(&'a OutgoingFiles, u64),
+    /// Those of a file of this kernel, none of which is.
+    Locked(LockedFellows<'a>),
     /// Those of a file of the previous kernel.
     Incoming(Asker<'a>),
 }
 
+/// See [`Fellows::Locked`].
+pub(crate) struct LockedFellows<'a> {
+    /// [`None`] if the session has gone without being closed.
+    session: Option<&'a Name>,
+    places: &'a OutgoingPlaces,
+    token: u64,
+    /// The address of the file of `token`, if that has lost its place.
+    own: Option<u64>,
+}
+
 impl Fellows<'_> {
+    /// Whose files they are.
+    pub(crate) fn session(&self) -> Option<&Name> {
+        match self {
+            Self::Outgoing(files, _) => Some(&files.session),
+            Self::Locked(fellows) => fellows.session,
+            Self::Incoming(asker) => Some(&asker.files.session),
+        }
+    }
+
+    /// The token of the file that the callback is about.
+    pub(crate) fn token(&self) -> u64 {
+        match self {
+            Self::Outgoing(_, token) => *token,
+            Self::Locked(fellows) => fellows.token,
+            Self::Incoming(asker) => asker.token,
+        }
+    }
+
     /// The file of `token`, which is retrieved now if nobody has.
     ///
     /// Returns `EINVAL` if the session is one of this kernel, `ENOENT` if it has no such file,
@@ -347,9 +383,9 @@ impl Fellows<'_> {
     /// preserve that file, or does not yet, `ENOMEM`. May sleep.
     pub(crate) fn token_of(&self, file: &File) -> Result<u64> {
         match self {
-            Self::Outgoing(files) => files.set.lock().places.know_token_of(file),
-            Self::Locked(_, Some((own, token))) if *own == address(file) => Ok(*token),
-            Self::Locked(places, _) => places.token_of(file),
+            Self::Outgoing(files, _) => files.set.lock().places.know_token_of(file),
+            Self::Locked(it) if it.own == Some(address(file)) => Ok(it.token),
+            Self::Locked(it) => it.places.token_of(file),
             Self::Incoming(_) => Err(EINVAL),
         }
     }
@@ -371,11 +407,8 @@ impl OutgoingFile {
     }
 
     fn to_wire(&self, token: u64) -> wire::File {
-        let mut compatible = [0; 48];
-        put(&mut compatible, self.handler().compatible());
-
         wire::File {
-            compatible,
+            compatible: string_field(self.handler().compatible_field()),
             data: self.data(),
             token,
         }
@@ -431,6 +464,17 @@ impl OutgoingPlaces {
         self.token_of(file)
     }
 
+    /// The fellows of a file that has its place.
+    #[inline]
+    fn fellows<'a>(&'a self, session: &'a Name, token: u64) -> Fellows<'a> {
+        Fellows::Locked(LockedFellows {
+            session: Some(session),
+            places: self,
+            token,
+            own: None,
+        })
+    }
+
     /// Takes the last file. Nobody may be preserving one.
     fn pop(&mut self) -> Option<(u64, OutgoingFile)> {
         let (token, file) = self.files.pop()?;
@@ -466,6 +510,18 @@ fn enter(tokens: &mut Table<(u64, u64)>, file: &OutgoingFile, token: u64) -> Res
 struct OutgoingSet {
     places: OutgoingPlaces,
     blocks: BlockSet<wire::File>,
+    /// What the last reboot came to.
+    reboot: Reboot,
+}
+
+/// What a reboot came to, for the files of a session.
+enum Reboot {
+    /// There was none, or all are as before.
+    Undone,
+    /// They are frozen.
+    Frozen,
+    /// The file of a token refused, and all are as before.
+    Refused(u64, Error),
 }
 
 impl OutgoingSet {
@@ -473,7 +529,7 @@ impl OutgoingSet {
     ///
     /// Returns `EEXIST` if it is taken, `ENOMEM`. May sleep.
     fn claim(&mut self, token: u64) -> Result<usize> {
-        let Self { places, blocks } = self;
+        let Self { places, blocks, .. } = self;
         let count = places.files.len();
         let vacant = places.files.vacant(&token)?.ok_or(EEXIST)?;
 
@@ -512,57 +568,157 @@ impl OutgoingSet {
     }
 
     /// Unfreezes so many files, last to first; nothing is written any more.
-    fn unfreeze(&mut self, count: usize) {
+    fn unfreeze(&mut self, session: &Name, count: usize) {
         let others = self.places.files.len() - count;
-        let fellows = Fellows::Locked(&self.places, None);
 
-        for (_, file) in self.places.iter().rev().skip(others) {
-            file.unfreeze(&fellows);
+        for (token, file) in self.places.iter().rev().skip(others) {
+            file.unfreeze(&self.places.fellows(session, token));
         }
         self.blocks.clear();
+        self.reboot = Reboot::Undone;
     }
 
     /// Makes all files ordinary ones again, last to first.
-    fn clear(&mut self) {
+    fn clear(&mut self, session: Option<&Name>) {
         while let Some((token, file)) = self.places.pop() {
-            let own = Some((address(file.file()), token));
+            let fellows = Fellows::Locked(LockedFellows {
+                session,
+                places: &self.places,
+                token,
+                own: Some(address(file.file())),
+            });
 
-            file.unpreserve(&Fellows::Locked(&self.places, own));
+            file.unpreserve(&fellows);
         }
         self.blocks.shrink(0);
+    }
+
+    /// How far a file has come.
+    fn state_of(&self, token: u64, file: &Option<OutgoingFile>) -> FileState {
+        match (file, &self.reboot) {
+            (None, _) => FileState::Preserving,
+            (_, Reboot::Frozen) => FileState::Frozen,
+            (_, Reboot::Refused(refused, err)) if *refused == token => FileState::Failed(*err),
+            _ => FileState::Preserved,
+        }
     }
 }
 
 impl Drop for OutgoingSet {
     fn drop(&mut self) {
-        self.clear();
+        self.clear(None);
     }
+}
+
+/// How far a file has come, as it is shown.
+enum FileState {
+    /// Its handler is at work.
+    Preserving,
+    Preserved,
+    Frozen,
+    /// Nobody has asked for it.
+    Waiting,
+    /// Its handler is at work.
+    Retrieving,
+    Retrieved,
+    /// Its handler lets go of it, or is asked whether it can.
+    Finishing,
+    /// Its handler could not make it, or freeze it for the last reboot.
+    Failed(Error),
+}
+
+impl fmt::Display for FileState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Preserving => "preserving",
+            Self::Preserved => "preserved",
+            Self::Frozen => "frozen",
+            Self::Waiting => "waiting",
+            Self::Retrieving => "retrieving",
+            Self::Retrieved => "retrieved",
+            Self::Finishing => "finishing",
+            Self::Failed(err) => return write!(f, "failed {}", -err.to_errno()),
+        })
+    }
+}
+
+/// Shows a file in a line.
+fn show_file(seq: &SeqFile, token: u64, handler: Option<&FileHandler>, state: FileState) {
+    let handler = handler.map_or(b"-".as_slice(), FileHandler::compatible);
+
+    seq_print!(seq, "luo-file:\t{token:#x} {} {state}\n", Escaped(handler));
 }
 
 /// The files that a session of this kernel preserves.
 #[pin_data]
 pub(crate) struct OutgoingFiles {
+    session: Name,
     #[pin]
     set: Mutex<OutgoingSet>,
 }
 
 impl OutgoingFiles {
-    /// Starts without files; they will be written into blocks of `block_size` bytes.
-    pub(crate) fn new(block_size: usize) -> impl PinInit<Self> {
+    /// Starts without files of the session of this name; they will be written into blocks of
+    /// `block_size` bytes.
+    pub(crate) fn new(session: Name, block_size: usize) -> impl PinInit<Self> {
         let set = OutgoingSet {
             places: OutgoingPlaces {
                 files: Table::new(),
                 tokens: None,
             },
             blocks: BlockSet::new(block_size),
+            reboot: Reboot::Undone,
         };
 
-        pin_init!(Self { set <- new_mutex!(set, "luo_session") })
+        pin_init!(Self {
+            session,
+            set <- new_mutex!(set, "luo_session"),
+        })
+    }
+
+    /// The name of the session.
+    pub(crate) fn session(&self) -> &Name {
+        &self.session
+    }
+
+    /// The number of files, also of those that are being preserved. May sleep.
+    pub(crate) fn len(&self) -> usize {
+        self.set.lock().places.files.len()
     }
 
     /// Makes all files ordinary ones again, last to first. Nobody may be preserving one. May sleep.
     pub(crate) fn clear(&self) {
-        self.set.lock().clear();
+        self.set.lock().clear(Some(&self.session));
+    }
+
+    /// Shows the files, in order. Others may preserve some meanwhile, as the session is not locked
+    /// for longer than it takes to show a few. May sleep.
+    pub(crate) fn show(&self, seq: &SeqFile) {
+        let mut last = None;
+
+        while !seq.has_overflowed() {
+            let set = self.set.lock();
+            let files = &set.places.files;
+            // The last one that was shown was preserved: that does not go as long as there is a
+            // descriptor of the session.
+            let next = last.map_or(Some(0), |token| Some(files.place(&token)? + 1));
+            let places = next.into_iter().flat_map(|next| next..files.places());
+            let shown = places.filter_map(|place| files.nth(place)).zip(1..);
+
+            last = None;
+            for ((token, file), count) in shown {
+                let handler = file.as_ref().map(OutgoingFile::handler);
+
+                show_file(seq, *token, handler, set.state_of(*token, file));
+                if count >= SHOWN_AT_ONCE && file.is_some() {
+                    last = Some(*token);
+                    break;
+                }
+            }
+            if last.is_none() {
+                break;
+            }
+        }
     }
 
     /// Preserves the file that `fget` gets as `token`.
@@ -579,7 +735,7 @@ impl OutgoingFiles {
         let place = self.set.lock().claim(token)?;
 
         fget()
-            .and_then(|file| OutgoingFile::new(registry, file, &Fellows::Outgoing(self)))
+            .and_then(|file| OutgoingFile::new(registry, file, &Fellows::Outgoing(self, token)))
             .map(|file| self.set.lock().preserved(token, place, file))
             .inspect_err(|_| self.set.lock().give_up(token))
     }
@@ -592,28 +748,35 @@ impl OutgoingFiles {
     /// Returns what a handler answers. May sleep.
     pub(crate) fn freeze(&self) -> Result<wire::FileSet> {
         let mut set = self.set.lock();
-        let OutgoingSet { places, blocks } = &mut *set;
-        let fellows = Fellows::Locked(places, None);
+        let OutgoingSet { places, blocks, .. } = &mut *set;
+        let mut refused = None;
         let mut frozen = 0;
 
         let result = places.iter().try_for_each(|(token, file)| {
-            file.freeze(&fellows).inspect_err(|err| {
-                pr_warn!(
-                    "the '{}' of token {:#x} refused to freeze: {:?}\n",
-                    BStr::from_bytes(file.handler().compatible()),
-                    token,
-                    err
-                )
-            })?;
+            file.freeze(&places.fellows(&self.session, token))
+                .inspect_err(|_| refused = Some((token, file.handler())))?;
             frozen += 1;
 
             blocks.write(frozen - 1, file.to_wire(token))
         });
 
         if let Err(err) = result {
-            set.unfreeze(frozen);
+            let refused = refused.map(|(token, handler)| {
+                pr_warn!(
+                    "session '{}', token {:#x}: the '{}' refused to freeze: {:?}\n",
+                    BStr::from_bytes(self.session.as_bytes()),
+                    token,
+                    BStr::from_bytes(handler.compatible()),
+                    err
+                );
+                Reboot::Refused(token, err)
+            });
+
+            set.unfreeze(&self.session, frozen);
+            set.reboot = refused.unwrap_or(Reboot::Undone);
             return Err(err);
         }
+        set.reboot = Reboot::Frozen;
 
         Ok(wire::FileSet {
             files: set.blocks.head(),
@@ -626,7 +789,7 @@ impl OutgoingFiles {
         let mut set = self.set.lock();
         let count = set.places.files.len();
 
-        set.unfreeze(count);
+        set.unfreeze(&self.session, count);
     }
 
     /// Whether a C kernel would refuse so many files.
@@ -690,7 +853,9 @@ enum IncomingPlace {
     /// A file.
     Here(IncomingFile),
     /// A file that its handler is at work on, and the tokens that this asks for at this time.
-    Away(KVec<u64>),
+    Away(PinnedHandler, KVec<u64>),
+    /// A file that its handler lets go of.
+    Going(PinnedHandler),
 }
 
 /// How a file was found.
@@ -703,6 +868,9 @@ enum Found {
     Away,
 }
 
+/// How many files are shown at once, at least, before others may change the session.
+const SHOWN_AT_ONCE: usize = 32;
+
 /// The places of a session of the previous kernel.
 struct IncomingSet {
     /// By token.
@@ -713,20 +881,32 @@ struct IncomingSet {
     waiting: u32,
     /// Whether somebody lets go of all files.
     finishing: bool,
+    /// Whether all were let go of.
+    finished: bool,
 }
 
 impl IncomingSet {
-    /// Takes the file at a place, which is at work from now on.
-    fn take(&mut self, place: usize) -> Option<IncomingFile> {
-        let (_, file) = self.files.nth_mut(place)?;
+    /// Takes the file at a place, where its handler is left: it is at work, or letting it go.
+    fn take(
+        &mut self,
+        place: usize,
+        left: impl FnOnce(PinnedHandler) -> IncomingPlace,
+    ) -> Option<IncomingFile> {
+        let (_, it) = self.files.nth_mut(place)?;
+        let left = match it {
+            IncomingPlace::Here(file) => left(file.file.pinned_handler()),
+            _ => return None,
+        };
 
-        match mem::replace(file, IncomingPlace::Away(KVec::new())) {
+        match mem::replace(it, left) {
             IncomingPlace::Here(file) => Some(file),
-            away => {
-                *file = away;
-                None
-            }
+            _ => None,
         }
+    }
+
+    /// Takes the file at a place for its handler to work on.
+    fn take_away(&mut self, place: usize) -> Option<IncomingFile> {
+        self.take(place, |handler| IncomingPlace::Away(handler, KVec::new()))
     }
 
     /// Puts a file back.
@@ -748,14 +928,33 @@ impl IncomingSet {
                 Some(answer) => Found::Answered(answer),
                 None => Found::Waiting(place),
             },
-            IncomingPlace::Away(_) => Found::Away,
+            IncomingPlace::Away(..) => Found::Away,
+            IncomingPlace::Going(_) => return Err(ENOENT),
         })
+    }
+
+    /// Who makes a file, and how far it has come.
+    fn state_of<'a>(&self, place: &'a IncomingPlace) -> (&'a FileHandler, FileState) {
+        match place {
+            IncomingPlace::Away(handler, _) if self.finishing => (handler, FileState::Finishing),
+            IncomingPlace::Away(handler, _) => (handler, FileState::Retrieving),
+            IncomingPlace::Going(handler) => (handler, FileState::Finishing),
+            IncomingPlace::Here(it) => {
+                let state = match it.file.retrieved() {
+                    None => FileState::Waiting,
+                    Some(Ok(_)) => FileState::Retrieved,
+                    Some(Err(err)) => FileState::Failed(err),
+                };
+
+                (it.file.handler(), state)
+            }
+        }
     }
 
     /// Whom the file of `token` asks for at this time.
     fn asked_by(&mut self, token: u64) -> Option<&mut KVec<u64>> {
         match self.files.get_mut(&token)? {
-            (_, IncomingPlace::Away(asked)) => Some(asked),
+            (_, IncomingPlace::Away(_, asked)) => Some(asked),
             _ => None,
         }
     }
@@ -869,7 +1068,7 @@ impl<'a> Retrieving<'a> {
     ///
     /// Returns `ENOENT` if there is none.
     fn begin(asker: Asker<'a>, set: &mut IncomingSet, place: usize) -> Result<Self> {
-        let file = Some(set.take(place).ok_or(ENOENT)?);
+        let file = Some(set.take_away(place).ok_or(ENOENT)?);
 
         set.retrieving += 1;
         Ok(Self { asker, place, file })
@@ -905,16 +1104,18 @@ impl Drop for Retrieving<'_> {
 /// The files of a session of the previous kernel, by token.
 #[pin_data]
 pub(crate) struct IncomingFiles {
+    session: Name,
     #[pin]
     set: Mutex<IncomingSet>,
 }
 
 impl IncomingFiles {
-    /// Finds and pins the handlers of the files that were handed over.
+    /// Finds and pins the handlers of the files of a session that were handed over.
     ///
     /// Returns `ENOENT` if one is not there, `ENOMEM`. May sleep.
     pub(crate) fn adopt(
         registry: &Registry,
+        session: Name,
         files: &Table<wire::File>,
     ) -> Result<impl PinInit<Self>> {
         let adopt = |file: &wire::File| -> Result<_> {
@@ -927,9 +1128,51 @@ impl IncomingFiles {
             retrieving: 0,
             waiting: 0,
             finishing: false,
+            finished: false,
         };
 
-        Ok(pin_init!(Self { set <- new_mutex!(set, "luo_session") }))
+        Ok(pin_init!(Self {
+            session,
+            set <- new_mutex!(set, "luo_session"),
+        }))
+    }
+
+    /// The name of the session.
+    pub(crate) fn session(&self) -> &Name {
+        &self.session
+    }
+
+    /// The number of files that were not let go of. May sleep.
+    pub(crate) fn len(&self) -> usize {
+        self.set.lock().files.len()
+    }
+
+    /// Whether all files were let go of. May sleep.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.set.lock().finished
+    }
+
+    /// Shows the files, in the order in which they were preserved. Others may retrieve or finish
+    /// them meanwhile, as the session is not locked for longer than it takes to show a few. May
+    /// sleep.
+    pub(crate) fn show(&self, seq: &SeqFile) {
+        let mut next = 0;
+
+        // No file is ever added, so their places stay what they are.
+        while !seq.has_overflowed() {
+            let set = self.set.lock();
+            let end = set.files.places().min(next + SHOWN_AT_ONCE);
+
+            if next >= end {
+                break;
+            }
+            for (token, place) in (next..end).filter_map(|place| set.files.nth(place)) {
+                let (handler, state) = set.state_of(place);
+
+                show_file(seq, *token, Some(handler), state);
+            }
+            next = end;
+        }
     }
 
     /// Returns the file of `token`. Its handler makes it the first time; asked again, this returns
@@ -980,6 +1223,7 @@ impl IncomingFiles {
             registry.wait_killable(&mut set)?;
         }
         if set.files.len() == 0 {
+            set.finished = true;
             return Ok(());
         }
         set.finishing = true;
@@ -989,6 +1233,7 @@ impl IncomingFiles {
         let mut set = self.set.lock();
 
         set.finishing = false;
+        set.finished = result.is_ok();
         registry.tell(&set);
         result
     }
@@ -1001,7 +1246,7 @@ impl IncomingFiles {
                 Some((token, IncomingPlace::Here(it))) if it.file.is_asked_to_finish() => *token,
                 _ => continue,
             };
-            let Some(file) = set.take(place) else {
+            let Some(file) = set.take_away(place) else {
                 continue;
             };
 
@@ -1014,12 +1259,17 @@ impl IncomingFiles {
                 return Err(EBUSY);
             }
         }
-        while let Some((token, place)) = set.files.pop() {
+        // The last place is no gap.
+        while let Some(place) = set.files.places().checked_sub(1) {
+            let token = set.files.nth(place).map_or(0, |it| it.0);
+            let file = set.take(place, IncomingPlace::Going);
+
             drop(set);
-            if let IncomingPlace::Here(file) = place {
+            if let Some(file) = file {
                 file.finish(registry, &Fellows::Incoming(self.asker(registry, token)));
             }
             set = self.set.lock();
+            set.files.pop();
         }
 
         Ok(())

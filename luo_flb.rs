@@ -91,11 +91,6 @@ impl Count {
         references: 0,
     };
 
-    fn new(files: u32, references: u32) -> Option<Self> {
-        // INVARIANT: The sum is not less than either of them.
-        NonZeroU32::new(files.saturating_add(references)).map(|all| Self { all, references })
-    }
-
     fn files(&self) -> u32 {
         self.all.get() - self.references
     }
@@ -107,18 +102,23 @@ impl Count {
         }
     }
 
+    /// One less, unless that is the last of all, or there is none. Returns whether there was.
+    fn put_one_of_many(&mut self, holder: Holder) -> bool {
+        let Some(all) = NonZeroU32::new(self.all.get() - 1).filter(|_| self.has(holder)) else {
+            return false;
+        };
+
+        self.all = all;
+        if let Holder::Reference = holder {
+            self.references -= 1;
+        }
+        true
+    }
+
     fn has(&self, holder: Holder) -> bool {
         match holder {
             Holder::File => self.files() > 0,
             Holder::Reference => self.references > 0,
-        }
-    }
-
-    /// One less, if there is one. Returns [`None`] if that was the last of all.
-    fn without(self, holder: Holder) -> Option<Self> {
-        match holder {
-            Holder::File => Self::new(self.files().saturating_sub(1), self.references),
-            Holder::Reference => Self::new(self.files(), self.references.saturating_sub(1)),
         }
     }
 }
@@ -254,15 +254,16 @@ impl Flb {
         let _last;
         let mut state = self.state().outgoing.lock();
 
+        if let OutgoingFlb::Live { count, .. } = &mut *state {
+            if count.put_one_of_many(holder) {
+                return;
+            }
+        }
         *state = match mem::replace(&mut *state, OutgoingFlb::None) {
-            OutgoingFlb::Live { count, object } if count.has(holder) => match count.without(holder)
-            {
-                Some(count) => OutgoingFlb::Live { count, object },
-                None => {
-                    _last = object.unpreserve();
-                    OutgoingFlb::None
-                }
-            },
+            OutgoingFlb::Live { count, object } if count.has(holder) => {
+                _last = object.unpreserve();
+                OutgoingFlb::None
+            }
             other => {
                 self.warn_unbalanced(holder);
                 other
@@ -325,15 +326,16 @@ impl Flb {
         let _last;
         let mut state = self.state().incoming.lock();
 
+        if let IncomingFlb::Live { count, .. } = &mut *state {
+            if count.put_one_of_many(holder) {
+                return;
+            }
+        }
         *state = match mem::replace(&mut *state, IncomingFlb::Finished) {
-            IncomingFlb::Live { count, object } if count.has(holder) => match count.without(holder)
-            {
-                Some(count) => IncomingFlb::Live { count, object },
-                None => {
-                    _last = object.finish();
-                    IncomingFlb::Finished
-                }
-            },
+            IncomingFlb::Live { count, object } if count.has(holder) => {
+                _last = object.finish();
+                IncomingFlb::Finished
+            }
             IncomingFlb::Unasked if matches!(holder, Holder::File) => {
                 let mut handed_over = registry.handed_over.lock();
                 let last = handed_over.contents().and_then(|it| it.put_flb(self));
@@ -359,6 +361,30 @@ impl Flb {
                 other
             }
         };
+    }
+
+    /// How many files that are preserved depend on it. May sleep.
+    pub(crate) fn outgoing_files(&self) -> u32 {
+        match &*self.state().outgoing.lock() {
+            OutgoingFlb::None => 0,
+            OutgoingFlb::Live { count, .. } => count.files(),
+        }
+    }
+
+    /// How many files of the previous kernel depend on it still. May sleep.
+    pub(crate) fn incoming_files(&self, registry: &Registry) -> u32 {
+        match &*self.state().incoming.lock() {
+            IncomingFlb::Live { count, .. } => count.files(),
+            IncomingFlb::Unasked => {
+                let mut handed_over = registry.handed_over.lock();
+                let found = handed_over.contents().and_then(|it| it.find_flb(self));
+
+                found.map_or(0, |(waiting, index)| {
+                    waiting.get(index).map_or(0, |it| it.files.get())
+                })
+            }
+            IncomingFlb::Failed(_) | IncomingFlb::Finished => 0,
+        }
     }
 
     /// What to hand over, if files depend on it. From then on it stays preserved, whatever is put.

@@ -49,13 +49,16 @@ use crate::{
             self,
             Request as _, //
         },
-        until_nul, //
+        until_nul,
+        Escaped, //
     },
     block::BlockSet,
+    callbacks::trace,
     handover::{
-        self,
         HandOver,
-        SessionRecord, //
+        Refused,
+        SessionRecord,
+        Standing, //
     },
     luo_file::{
         IncomingFiles,
@@ -68,6 +71,7 @@ use crate::{
     }, //
 };
 use kernel::{
+    fmt,
     fs::{
         anon_inode::{
             AnonFile,
@@ -90,6 +94,8 @@ use kernel::{
     module_ref::BuiltIn,
     new_mutex,
     prelude::*,
+    seq_file::SeqFile,
+    seq_print,
     str::BStr,
     sync::{
         atomic::{
@@ -125,6 +131,21 @@ pub(crate) trait Direction: Sized + 'static {
     /// What else there is to know of a session.
     type State: Send + Sync;
 
+    /// What it is called in what is shown.
+    const NAME: &'static str;
+
+    /// The name of the session that has these files.
+    fn session(files: &Self::Files) -> &Name;
+
+    /// How far a session has come, in a word.
+    fn state(session: &Session<Self>) -> &'static str;
+
+    /// The number of its files.
+    fn count(files: &Self::Files) -> usize;
+
+    /// Shows its files, each in a line.
+    fn show_files(files: &Self::Files, seq: &SeqFile);
+
     /// Answers an ioctl that exists in one direction only.
     fn ioctl(session: &Session<Self>, ioctl: &Ioctl, arg: &Argument) -> Result;
 
@@ -142,7 +163,6 @@ pub(crate) enum Incoming {}
 #[pin_data]
 pub(crate) struct Session<D: Direction> {
     sessions: &'static Sessions,
-    name: Name,
     state: D::State,
     #[pin]
     files: D::Files,
@@ -151,19 +171,31 @@ pub(crate) struct Session<D: Direction> {
 impl<D: Direction> Session<D> {
     fn new(
         sessions: &'static Sessions,
-        name: Name,
         state: D::State,
         files: impl PinInit<D::Files>,
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 sessions,
-                name,
                 state,
                 files <- files,
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// Shows it in a line: its name, how far it has come, the number of its files. May sleep.
+    pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Escaped(self.name().as_bytes());
+        let state = D::state(self);
+        let count = D::count(&self.files);
+
+        f.write_fmt(fmt!("{name}\t{state}\t{count}\n"))
+    }
+
+    /// What it is called.
+    fn name(&self) -> &Name {
+        D::session(&self.files)
     }
 
     /// Answers an ioctl of a session's file descriptor.
@@ -194,7 +226,7 @@ impl<D: Direction> Session<D> {
         let mut name = [0; PREFIX.len() + uapi::NAME_LENGTH];
         let (prefix, rest) = name.split_at_mut(PREFIX.len());
         put(prefix, PREFIX);
-        put(rest, session.name.as_bytes());
+        put(rest, session.name().as_bytes());
 
         AnonFile::new(&name, O_RDWR, session.clone())
     }
@@ -205,7 +237,7 @@ impl<D: Direction> Session<D> {
         if request.reserved != 0 {
             return Err(EINVAL);
         }
-        request.name = self.name.to_field();
+        request.name = self.name().to_field();
 
         arg.respond(&request)
     }
@@ -223,19 +255,48 @@ impl<D: Direction> Operations for Session<D> {
     fn release(session: Arc<Self>) {
         D::close(&session);
     }
+
+    fn show_fdinfo(session: ArcBorrow<'_, Self>, seq: &SeqFile) {
+        let name = Escaped(session.name().as_bytes());
+
+        seq_print!(seq, "luo-session:\t{name}\n");
+        seq_print!(seq, "luo-direction:\t{}\n", D::NAME);
+        seq_print!(seq, "luo-state:\t{}\n", D::state(&session));
+        seq_print!(seq, "luo-files:\t{}\n", D::count(&session.files));
+        D::show_files(&session.files, seq);
+    }
 }
 
 impl<D: Direction> Keyed for Arc<Session<D>> {
     type Key = Name;
 
     fn key(&self) -> &Name {
-        &self.name
+        self.name()
     }
 }
 
 impl Direction for Outgoing {
     type Files = OutgoingFiles;
-    type State = ();
+    /// How many sessions were created before it.
+    type State = u64;
+
+    const NAME: &'static str = "outgoing";
+
+    fn session(files: &OutgoingFiles) -> &Name {
+        files.session()
+    }
+
+    fn state(_session: &Session<Self>) -> &'static str {
+        "created"
+    }
+
+    fn count(files: &OutgoingFiles) -> usize {
+        files.len()
+    }
+
+    fn show_files(files: &OutgoingFiles, seq: &SeqFile) {
+        files.show(seq);
+    }
 
     #[inline]
     fn ioctl(session: &Session<Self>, ioctl: &Ioctl, arg: &Argument) -> Result {
@@ -251,6 +312,7 @@ impl Direction for Outgoing {
 
         // The name stays taken until everything is undone.
         session.files.clear();
+        trace::luo_session_close(session.name(), &Ok(()));
         session.sessions.outgoing.lock().remove(session);
     }
 }
@@ -280,6 +342,30 @@ impl Direction for Incoming {
     /// Whether somebody has a file descriptor of it.
     type State = Atomic<bool>;
 
+    const NAME: &'static str = "incoming";
+
+    fn session(files: &IncomingFiles) -> &Name {
+        files.session()
+    }
+
+    fn state(session: &Session<Self>) -> &'static str {
+        if session.files.is_finished() {
+            "finished"
+        } else if session.state.load(Acquire) {
+            "retrieved"
+        } else {
+            "waiting"
+        }
+    }
+
+    fn count(files: &IncomingFiles) -> usize {
+        files.len()
+    }
+
+    fn show_files(files: &IncomingFiles, seq: &SeqFile) {
+        files.show(seq);
+    }
+
     #[inline]
     fn ioctl(session: &Session<Self>, ioctl: &Ioctl, arg: &Argument) -> Result {
         match ioctl.cmd() {
@@ -295,12 +381,13 @@ impl Direction for Incoming {
         let _gate = sessions.gate.read();
         let finished = session.files.finish(&sessions.registry);
 
+        trace::luo_session_close(session.name(), &finished);
         if finished.is_ok() {
             sessions.incoming.lock().remove(session);
         } else {
             pr_warn!(
                 "session '{}' cannot finish yet, it can be retrieved again\n",
-                BStr::from_bytes(session.name.as_bytes())
+                BStr::from_bytes(session.name().as_bytes())
             );
             session.state.store(false, Release);
         }
@@ -312,9 +399,9 @@ impl Session<Incoming> {
     ///
     /// Returns `ENOENT` if the handler of a file is not there, `ENOMEM`. May sleep.
     fn adopt(sessions: &'static Sessions, record: &SessionRecord) -> Result<Arc<Self>> {
-        let files = IncomingFiles::adopt(&sessions.registry, &record.files)?;
+        let files = IncomingFiles::adopt(&sessions.registry, record.name, &record.files)?;
 
-        Session::new(sessions, record.name, Atomic::new(false), files)
+        Session::new(sessions, Atomic::new(false), files)
     }
 
     fn retrieve(&self, arg: &Argument) -> Result {
@@ -340,12 +427,18 @@ impl Session<Incoming> {
         if request.reserved != 0 {
             return Err(EINVAL);
         }
-        self.files.finish(&self.sessions.registry)?;
+        let finished = self.files.finish(&self.sessions.registry);
         drop(gate);
+
+        trace::luo_session_finish(self.name(), &finished);
+        finished?;
 
         arg.respond(&request)
     }
 }
+
+/// A session that somebody has from now on; nobody, once this is dropped.
+type Retrieved = ScopeGuard<Arc<Session<Incoming>>, fn(Arc<Session<Incoming>>)>;
 
 /// Sessions in the order of their creation, by name.
 type ByName<D> = Table<Arc<Session<D>>>;
@@ -367,6 +460,8 @@ struct OutgoingTable {
     sessions: ByName<Outgoing>,
     blocks: BlockSet<wire::Session>,
     root: Option<Root>,
+    /// How many sessions were created.
+    created: u64,
 }
 
 impl OutgoingTable {
@@ -376,30 +471,32 @@ impl OutgoingTable {
             sessions: Table::new(),
             blocks: BlockSet::new(format.session_block_size()),
             root: None,
+            created: 0,
         }
     }
 
-    fn add(&mut self, sessions: &'static Sessions, name: Name) -> Result<Arc<Session<Outgoing>>> {
+    fn add(&mut self, sessions: &'static Sessions, name: &Name) -> Result<Arc<Session<Outgoing>>> {
         let count = self.sessions.len();
 
         // The arrays are kept when there are fewer again.
         self.sessions.reserve(1)?;
         self.blocks.reserve(count + 1)?;
         self.sessions
-            .vacant(&name)
+            .vacant(name)
             .and_then(|vacant| {
                 let vacant = vacant.ok_or(EEXIST)?;
-                let files = OutgoingFiles::new(self.format.file_block_size());
-                let session = Session::new(sessions, name, (), files)?;
+                let files = OutgoingFiles::new(*name, self.format.file_block_size());
+                let session = Session::new(sessions, self.created, files)?;
 
                 vacant.insert(session.clone())?;
+                self.created += 1;
                 Ok(session)
             })
             .inspect_err(|_| self.blocks.shrink(count))
     }
 
     fn remove(&mut self, session: &Session<Outgoing>) {
-        if self.sessions.remove(&session.name).is_some() {
+        if self.sessions.remove(session.name()).is_some() {
             self.blocks.shrink(self.sessions.len());
         }
     }
@@ -411,7 +508,7 @@ impl OutgoingTable {
         let mut too_long = false;
 
         let frozen_all = self.sessions.iter().try_for_each(|session| {
-            let name = session.name.to_field();
+            let name = session.name().to_field();
             let file_set = session.files.freeze()?;
 
             frozen += 1;
@@ -484,7 +581,12 @@ impl IncomingTable {
             return Ok(());
         };
 
-        match records.try_map(|record| Session::adopt(sessions, record)) {
+        trace::luo_restore_begin(records.len());
+        let restored = records.try_map(|record| Session::adopt(sessions, record));
+        let result = restored.as_ref().map(|_| ()).map_err(|err| *err);
+        trace::luo_restore_end(records.len(), &result);
+
+        match restored {
             Ok(table) => {
                 self.sessions = table;
                 self.stage = Stage::Restored;
@@ -518,21 +620,22 @@ impl IncomingTable {
             }
             told.push(file.compatible, GFP_KERNEL)?;
 
-            handover::refused(
-                Some(session),
-                fmt!(
-                    "no file handler '{}' for token {:#x}",
-                    BStr::from_bytes(compatible),
-                    file.token
-                ),
-            );
+            let handler = BStr::from_bytes(compatible);
+            let token = file.token;
+            let refused = Refused {
+                session: Some(session),
+                why: fmt!("no file handler '{handler}' for token {token:#x}"),
+            };
+
+            pr_err!("{refused}\n");
+            trace::luo_refuse(Some(session), "luo_file_ser", "compatible");
         }
 
         Ok(())
     }
 
     fn remove(&mut self, session: &Session<Incoming>) {
-        self.sessions.remove(&session.name);
+        self.sessions.remove(session.name());
         if self.sessions.len() == 0 {
             // There will be none again.
             self.sessions = Table::new();
@@ -622,15 +725,17 @@ impl Sessions {
         arg.respond(&request)?;
 
         let _gate = self.gate.read();
+        let created = self.create_file(&name).map(|file| file.install(fd));
+
+        trace::luo_session_create(&name, &created);
+        created
+    }
+
+    /// Creates a session, and a file of it. Without the file, there is no session.
+    fn create_file(&'static self, name: &Name) -> Result<AnonFile<Session<Outgoing>>> {
         let session = self.outgoing.lock().add(self, name)?;
-        let session = ScopeGuard::new_with_data(session, |session| {
-            self.outgoing.lock().remove(&session);
-        });
 
-        Session::new_file(&session)?.install(fd);
-        session.dismiss();
-
-        Ok(())
+        Session::new_file(&session).inspect_err(|_| self.outgoing.lock().remove(&session))
     }
 
     /// Retrieves a session of the previous kernel: `LIVEUPDATE_IOCTL_RETRIEVE_SESSION`.
@@ -642,12 +747,27 @@ impl Sessions {
         let mut request: uapi::RetrieveSession = arg.read()?;
         let fd = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
         let name = Name::new(&request.name).ok_or(ENOENT)?;
-        let gate = self.gate.read();
+
+        request.fd = fd.reserved_fd() as i32;
+        let retrieved = self.retrieve_file(&name).and_then(|(session, file)| {
+            arg.respond(&request)?;
+            file.install(fd);
+            session.dismiss();
+            Ok(())
+        });
+
+        trace::luo_session_retrieve(&name, &retrieved);
+        retrieved
+    }
+
+    /// Makes a file of a session that nobody has.
+    fn retrieve_file(&self, name: &Name) -> Result<(Retrieved, AnonFile<Session<Incoming>>)> {
+        let _gate = self.gate.read();
         let session = self
             .incoming
             .lock()
             .sessions
-            .get(&name)
+            .get(name)
             .cloned()
             .ok_or(ENOENT)?;
 
@@ -655,18 +775,12 @@ impl Sessions {
             return Err(EINVAL);
         }
 
-        let session = ScopeGuard::new_with_data(session, |session| {
+        let session: Retrieved = ScopeGuard::new_with_data(session, |session| {
             session.state.store(false, Release);
         });
         let file = Session::new_file(&session)?;
-        drop(gate);
 
-        request.fd = fd.reserved_fd() as i32;
-        arg.respond(&request)?;
-        file.install(fd);
-        session.dismiss();
-
-        Ok(())
+        Ok((session, file))
     }
 
     /// Writes down all sessions of this kernel, for the next one to read; `carried` is whether the
@@ -687,10 +801,54 @@ impl Sessions {
             );
             return Err(ENOEXEC);
         }
-        outgoing.serialize(&self.registry)?;
+        trace::luo_serialize_begin(outgoing.sessions.len());
+        let serialized = outgoing.serialize(&self.registry);
+        trace::luo_serialize_end(outgoing.sessions.len(), &serialized);
+        serialized?;
+
         drop(outgoing);
         gate.keep();
 
         Ok(())
+    }
+
+    /// Writes what has become of what the previous kernel handed over. May sleep.
+    pub(crate) fn write_handed_over(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let incoming = self.incoming.lock();
+
+        match (self.registry.handed_over.lock().standing(), &incoming.stage) {
+            (Standing::Nothing, _) => f.write_str("none"),
+            (Standing::Refused(refused), _) => f.write_fmt(fmt!("{refused}")),
+            (Standing::Something, Stage::Restored) => f.write_str("restored"),
+            (Standing::Something, _) => f.write_str("pending"),
+        }
+    }
+
+    /// The first session of this kernel before whose creation there had been so many, or more; and
+    /// how many exactly.
+    ///
+    /// Returns `EBUSY` while a reboot freezes them, which takes as long as their drivers like. May
+    /// sleep.
+    pub(crate) fn outgoing_from(
+        &self,
+        created: u64,
+    ) -> Result<Option<(u64, Arc<Session<Outgoing>>)>> {
+        let outgoing = match self.gate.try_read() {
+            Some(_gate) => self.outgoing.lock(),
+            // A reboot that has frozen them keeps the gate for good.
+            None => self.outgoing.try_lock().ok_or(EBUSY)?,
+        };
+        let found = outgoing.sessions.first_not(|it| it.state < created);
+
+        Ok(found.map(|session| (session.state, session.clone())))
+    }
+
+    /// The first session of the previous kernel at a place of their table or behind it, and its
+    /// place. May sleep.
+    pub(crate) fn incoming_from(&self, place: usize) -> Option<(usize, Arc<Session<Incoming>>)> {
+        let incoming = self.incoming.lock();
+        let (place, session) = incoming.sessions.next(place)?;
+
+        Some((place, session.clone()))
     }
 }

@@ -211,6 +211,29 @@ impl<T: Keyed> Table<T> {
         self.entries.get(place)?.as_ref()
     }
 
+    /// The first entry at a place or behind it, and its place.
+    pub(crate) fn next(&self, place: usize) -> Option<(usize, &T)> {
+        (place..self.places()).find_map(|place| Some((place, self.nth(place)?)))
+    }
+
+    /// The first entry that is not among the first ones, which are those for which `is_before` holds.
+    pub(crate) fn first_not(&self, is_before: impl Fn(&T) -> bool) -> Option<&T> {
+        let mut low = 0;
+        let mut high = self.places();
+
+        // It is none below `low`, and those from `high` on are not among the first ones.
+        while low < high {
+            let middle = low + (high - low) / 2;
+
+            match self.next(middle) {
+                Some((place, it)) if place < high && is_before(it) => low = place + 1,
+                _ => high = middle,
+            }
+        }
+
+        Some(self.next(low)?.1)
+    }
+
     /// As [`Self::nth`], to change it.
     pub(crate) fn nth_mut(&mut self, place: usize) -> Option<&mut T> {
         self.entries.get_mut(place)?.as_mut()

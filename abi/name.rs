@@ -39,9 +39,14 @@ impl Name {
         zerocopy::transmute!(self)
     }
 
+    /// The name as C reads it: up to a NUL.
+    pub(crate) fn as_field(&self) -> &[u8] {
+        IntoBytes::as_bytes(self)
+    }
+
     /// The bytes of the name.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        until_nul(IntoBytes::as_bytes(self)).unwrap_or_default()
+        until_nul(self.as_field()).unwrap_or_default()
     }
 
     /// The words of the name, without those that are NULs and nothing else.

@@ -4,8 +4,14 @@
 //! are written down here, and how a damaged field is described.
 
 use super::*;
-use crate::abi::block::Header;
-use core::mem::offset_of;
+use crate::{
+    abi::block::Header,
+    mock::Random, //
+};
+use core::{
+    array,
+    mem::offset_of, //
+};
 use kernel::{
     bindings,
     ioctl::_IOC_NR,
@@ -242,6 +248,51 @@ mod suite {
         assert_eq!(field, *b"abcdef");
         put(&mut field, b"0123456789");
         assert_eq!(field, *b"012345");
+    }
+
+    #[test]
+    fn a_string_field_ends_at_its_first_nul() {
+        let mut random = Random(1);
+
+        for _ in 0..1000 {
+            // Bytes that are next to NUL in one way or another, too.
+            let field: [u8; 24] = array::from_fn(|_| match random.below(8) {
+                0 => 0,
+                1 => 1,
+                2 => 0x80,
+                3 => 0xff,
+                _ => random.below(256) as u8,
+            });
+            let mut due = [0; 24];
+
+            put(&mut due, until_nul(&field).unwrap_or(&field));
+            assert_eq!(string_field(&field), due);
+            assert!(is_same_string(&field, &due));
+
+            // Whatever changes in front of the first NUL, and nothing behind it.
+            let end = until_nul(&field).unwrap_or(&field).len();
+            let at = random.below(24);
+            let mut other = field;
+            other[at] ^= 1 << random.below(8);
+            assert_eq!(is_same_string(&field, &other), at > end);
+            assert_eq!(is_same_string(&other, &field), at > end);
+        }
+    }
+
+    #[test]
+    fn what_would_end_a_word_is_escaped() -> Result {
+        let escaped = |bytes: &[u8]| CString::try_from_fmt(fmt!("{}", Escaped(bytes)));
+
+        for (bytes, text) in [
+            (&b""[..], &b""[..]),
+            (b"!plain-~", b"!plain-~"),
+            (b"a b\tc\nd", b"a\\040b\\011c\\012d"),
+            (b"\\040", b"\\134040"),
+            (b"\x01\x7f\x80\xff", b"\\001\\177\\200\\377"),
+        ] {
+            assert!(escaped(bytes)?.to_bytes() == text);
+        }
+        Ok(())
     }
 
     #[test]

@@ -52,7 +52,7 @@ fn check_errno<T>(result: &Result<T>) -> Result {
 
 /// The token of file `number`, for a callback that may ask again.
 fn token_of(world: &World, files: &OutgoingFiles, number: u64) -> Result<u64> {
-    Fellows::Outgoing(files).token_of(&*world.file_of(number)?)
+    Fellows::Outgoing(files, number).token_of(&*world.file_of(number)?)
 }
 
 /// Preserves file `count` when `count` files are preserved already, with FLBs that are preserved
@@ -107,7 +107,7 @@ fn add_session(count: u8) -> Result {
             for number in 0..count {
                 let sessions = world.sessions();
 
-                sessions.outgoing.lock().add(sessions, name(number)?)?;
+                sessions.outgoing.lock().add(sessions, &name(number)?)?;
             }
             Ok(world)
         },
@@ -115,7 +115,7 @@ fn add_session(count: u8) -> Result {
             let sessions = world.sessions();
             let mut table = sessions.outgoing.lock();
 
-            table.add(sessions, name(count)?)
+            table.add(sessions, &name(count)?)
         },
         |world, result| {
             let sessions = world.sessions();
@@ -134,7 +134,7 @@ fn add_session(count: u8) -> Result {
 
                     check(table.sessions.len() == count)?;
                     check(table.blocks.write(room, entry).is_err())?;
-                    table.add(sessions, name(count as u8)?)?
+                    table.add(sessions, &name(count as u8)?)?
                 }
             };
             check(table.sessions.len() == count + 1)?;

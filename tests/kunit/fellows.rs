@@ -19,6 +19,7 @@ use crate::{
         lasting,
         new_file,
         number_of,
+        session_name,
         until,
         Elsewhere,
         Mortal,
@@ -619,10 +620,10 @@ mod suite {
         let (world, files) = handed_over(1)?;
         let mut set = files.set.lock();
 
-        let file = set.take(0).ok_or(ENOENT)?;
+        let file = set.take_away(0).ok_or(ENOENT)?;
         set.asked_by(1).ok_or(ENOENT)?.push(2, GFP_KERNEL)?;
         // Nobody else gets it, and what it asks for stays known.
-        assert!(set.take(0).is_none());
+        assert!(set.take_away(0).is_none());
         assert!(matches!(set.find(1), Ok(Found::Away)));
         assert!(set.asked_by(1).is_some_and(|it| **it == [2]));
 
@@ -639,9 +640,9 @@ mod suite {
         let mut set = files.set.lock();
 
         // What the first one has asked for is back, and it has not come to notice that.
-        let first = set.take(0).ok_or(ENOENT)?;
+        let first = set.take_away(0).ok_or(ENOENT)?;
         set.asked_by(1).ok_or(ENOENT)?.push(2, GFP_KERNEL)?;
-        let third = set.take(2).ok_or(ENOENT)?;
+        let third = set.take_away(2).ok_or(ENOENT)?;
         assert_eq!(set.is_circle(3, 1), Ok(false));
 
         set.put(2, third);
@@ -761,7 +762,10 @@ mod suite {
         files.unfreeze();
         let (records, _) =
             handover::tests::files_of(&Preservations, &files.freeze()?).map_err(|_| EIO)?;
-        let incoming = KBox::pin_init(IncomingFiles::adopt(registry, &records)?, GFP_KERNEL)?;
+        let incoming = KBox::pin_init(
+            IncomingFiles::adopt(registry, session_name()?, &records)?,
+            GFP_KERNEL,
+        )?;
         drop(files);
 
         assert_eq!(incoming.finish(registry), Err(EBUSY));

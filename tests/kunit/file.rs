@@ -208,7 +208,7 @@ mod suite {
         for answer in [Ok(()), Err(EILSEQ)] {
             let (world, files) = handed_over(1)?;
             let fellows = Fellows::Incoming(files.asker(world.registry(), 1));
-            let mut file = files.set.lock().take(0).ok_or(ENOENT)?;
+            let mut file = files.set.lock().take_away(0).ok_or(ENOENT)?;
 
             if let Err(err) = answer {
                 world.refuse("a.retrieve", 0, err);

@@ -8,8 +8,7 @@ use super::*;
 use crate::{
     abi::{
         format::FORMATS,
-        luo_v5::LuoV5,
-        Damage, //
+        luo_v5::LuoV5, //
     },
     block::tests::Pages,
     kho_tests::{
@@ -37,7 +36,10 @@ impl HandOver {
     /// One that cannot be believed.
     pub(crate) fn damaged() -> Self {
         Self {
-            verdict: Verdict::Damaged,
+            verdict: Verdict::Damaged(
+                None,
+                Damage::new("record", "field", Found::Nothing, "for a test"),
+            ),
             ..Self::nothing()
         }
     }
@@ -84,7 +86,7 @@ fn told(read: impl FnOnce(&mut Option<Name>) -> Result<Contents, ReadError>) -> 
     let mut session = None;
 
     read(&mut session).map_err(|reason| {
-        let verdict = verdict(reason, session.as_ref());
+        let verdict = verdict(reason, session);
 
         verdict.err().unwrap_or(EIO)
     })

@@ -16,6 +16,7 @@
 use crate::{
     abi::{
         luo_v5::LuoV5,
+        name::Name,
         put,
         record as wire, //
     },
@@ -117,10 +118,18 @@ impl Random {
     }
 }
 
+/// The name of a session of which nothing but the files matters.
+pub(crate) fn session_name() -> Result<Name> {
+    let mut field = [0; _];
+
+    put(&mut field, b"mock");
+    Name::new(&field).ok_or(EINVAL)
+}
+
 impl OutgoingFiles {
     /// No files, which are written as `luo-v5` wants it.
     pub(crate) fn none() -> Result<Pin<KBox<Self>>> {
-        KBox::pin_init(Self::new(PAGE_SIZE), GFP_KERNEL)
+        KBox::pin_init(Self::new(session_name()?, PAGE_SIZE), GFP_KERNEL)
     }
 
     /// Preserves the file behind a descriptor of the test.
@@ -744,7 +753,7 @@ impl World {
         set: &wire::FileSet,
     ) -> Result<(Pin<KBox<IncomingFiles>>, usize), ReadError> {
         let (files, blocks) = handover::tests::files_of(&Preservations, set)?;
-        let files = IncomingFiles::adopt(self.registry(), &files)?;
+        let files = IncomingFiles::adopt(self.registry(), session_name()?, &files)?;
 
         Ok((KBox::pin_init(files, GFP_KERNEL)?, blocks))
     }

@@ -289,7 +289,7 @@ fn orchestrator_of(
 pub(crate) fn outgoing_session() -> Result<Arc<Session<Outgoing>>> {
     let (sessions, _) = orchestrator(HandOver::nothing())?;
 
-    sessions.outgoing.lock().add(sessions, name(b"kunit")?)
+    sessions.outgoing.lock().add(sessions, &name(b"kunit")?)
 }
 
 /// A session of a previous kernel, without files.
@@ -461,7 +461,7 @@ pub(crate) fn meaning(
     for session in table.sessions.iter() {
         let mut name = KVec::new();
 
-        name.extend_from_slice(session.name.as_bytes(), GFP_KERNEL)?;
+        name.extend_from_slice(session.name().as_bytes(), GFP_KERNEL)?;
         found.push((name, session.files.meaning()?), GFP_KERNEL)?;
     }
     Ok(found)
@@ -520,7 +520,7 @@ fn create_with_files(
     text: &[u8],
     tokens: Range<u64>,
 ) -> Result<Arc<Session<Outgoing>>> {
-    let session = sessions.outgoing.lock().add(sessions, name(text)?)?;
+    let session = sessions.outgoing.lock().add(sessions, &name(text)?)?;
 
     preserve(&session, tokens)?;
     Ok(session)
@@ -640,7 +640,7 @@ mod suite {
 
         let mut table = sessions.outgoing.lock();
         assert_eq!((table.sessions.len(), table.blocks.head()), (0, 0));
-        assert!(table.add(sessions, name(b"a")?).is_ok());
+        assert!(table.add(sessions, &name(b"a")?).is_ok());
         Ok(())
     }
 
@@ -650,10 +650,10 @@ mod suite {
         let mut table = sessions.outgoing.lock();
 
         for index in 0..SESSIONS_PER_BLOCK {
-            table.add(sessions, name(&[index as u8 + 1])?)?;
+            table.add(sessions, &name(&[index as u8 + 1])?)?;
         }
         assert!(table
-            .add(sessions, name(&[1])?)
+            .add(sessions, &name(&[1])?)
             .is_err_and(|err| err == EEXIST));
 
         // One block holds them all: one entry more does not fit.
@@ -677,14 +677,14 @@ mod suite {
             let mut due = KVec::new();
 
             for number in 1..=200 {
-                due.push(table.add(sessions, name(&[number])?)?, GFP_KERNEL)?;
+                due.push(table.add(sessions, &name(&[number])?)?, GFP_KERNEL)?;
                 if number % stays != 0 {
                     let any = usize::from(number) * 7 % due.len();
                     table.remove(&*due.remove(any).map_err(|_| EINVAL)?);
                 }
 
-                let there = table.sessions.iter().map(|it| &it.name);
-                assert!(there.eq(due.iter().map(|it| &it.name)));
+                let there = table.sessions.iter().map(|it| it.name());
+                assert!(there.eq(due.iter().map(|it| it.name())));
             }
         }
         Ok(())
@@ -887,7 +887,7 @@ mod suite {
         assert!(orders.all(|order| order == Some(0)));
         let (table, pages) = read(new, &Preservations, head)?;
         assert_eq!(pages, 4);
-        let names = table.iter().map(|session| session.name.as_bytes());
+        let names = table.iter().map(|session| session.name().as_bytes());
         assert!(names.eq([b"b", b"a", b"c"]));
         new.incoming.lock().sessions = table;
 
@@ -991,8 +991,8 @@ mod suite {
         let file = world.file_of(1)?;
         let sessions = world.sessions();
         // One file goes into each block.
-        let files = OutgoingFiles::new(16 + size_of::<wire::File>());
-        let session = Session::<Outgoing>::new(sessions, name(b"a")?, (), files)?;
+        let files = OutgoingFiles::new(name(b"a")?, 16 + size_of::<wire::File>());
+        let session = Session::<Outgoing>::new(sessions, 0, files)?;
         let preserve = |token| {
             let get = || Ok(file.clone());
 
@@ -1008,7 +1008,7 @@ mod suite {
         };
 
         let mut table = sessions.outgoing.lock();
-        let vacant = table.sessions.vacant(&session.name)?.ok_or(EEXIST)?;
+        let vacant = table.sessions.vacant(session.name())?.ok_or(EEXIST)?;
         vacant.insert(session.clone())?;
         table.blocks.reserve(1)?;
         drop(table);

@@ -43,6 +43,30 @@ where
                 && taken == table.len())
 }
 
+/// Whether one can go on from any place, and from any entry if they are in ascending order.
+fn can_go_on<K>(table: &Table<(K, u64)>, model: &[(K, u64)]) -> bool
+where
+    K: Copy + PartialEq,
+    (K, u64): Keyed<Key = K>,
+{
+    let mut rest = model.iter().rev();
+    let mut next = None;
+
+    let from_places = (0..=table.places()).rev().all(|place| {
+        if table.nth(place).is_some() {
+            next = rest.next();
+        }
+        table.next(place).map(|(_, it)| it) == next
+    });
+    let from_entries = (0..=1000).step_by(7).all(|value| {
+        let found = model.iter().find(|it| it.1 >= value);
+
+        table.first_not(|it| it.1 < value) == found
+    });
+
+    from_places && from_entries
+}
+
 /// Adds and removes entries of keys below `keys`, of which there will be about `share` percent.
 fn add_and_remove<K>(seed: u64, keys: usize, share: usize, key: fn(u64) -> K) -> Result
 where
@@ -88,6 +112,9 @@ where
             assert!(table.get(&key).is_none());
         }
         assert!(agree(&table, &model));
+        if value % 50 == 0 {
+            assert!(can_go_on(&table, &model));
+        }
     }
     // Gaps are closed: there is never room for more than twice as many as there ever were.
     assert!(table.entries.capacity() < room.max(4 * keys) + 1);
