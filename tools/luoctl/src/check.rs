@@ -26,7 +26,7 @@ use std::io::{self, Write};
 /// Looks at this kernel (LUO and KHO are on, what the previous kernel handed over was good, an
 /// image is loaded that can carry sessions), at the next one as far as its image tells (it has a
 /// LUO that reads the format of this one, and the file handlers), at its command line if that is
-/// given, and at the sessions (no file has failed). The exit status is 0 if nothing was found
+/// given, and at the sessions (no file has refused the last reboot). The exit status is 0 if nothing was found
 /// that is in the way; what cannot be told is not in the way.
 #[derive(Args)]
 pub struct Arguments {
@@ -50,7 +50,7 @@ impl Arguments {
 pub enum Verdict {
     /// Nothing is in the way.
     Ok,
-    /// Nothing is in the way, but something will be lost.
+    /// Nothing is known to be in the way, but something will be lost, or may refuse.
     Warning,
     /// It cannot be told.
     Unknown,

@@ -45,11 +45,12 @@ fn busy() -> String {
 }
 
 fn refused() -> String {
-    let reason = match Debugfs::default().handover() {
-        Ok(Handover::Refused(reason)) => reason.to_string(),
-        _ => "the kernel's log has the reason".to_owned(),
-    };
-    format!("the sessions of the previous kernel cannot be restored: {reason}")
+    match Debugfs::default().handover() {
+        Ok(Handover::Refused(why)) => format!("this kernel {why}"),
+        _ => "the sessions of the previous kernel cannot be restored: the kernel's log has the \
+              reason"
+            .to_owned(),
+    }
 }
 
 /// Creates a session.

@@ -17,7 +17,7 @@ fn process() -> Process {
 
 /// A status of which everything is known, or nothing.
 pub fn status(known: bool) -> Status {
-    let handover = Handover::Refused("luo_ser.sessions_pa: 0x1".into());
+    let refused = "refused what the previous kernel handed over (session '-'): sessions_pa: 0x1";
     Status {
         kernel: "7.3.4".to_owned(),
         built_in: known.then_some(true),
@@ -29,7 +29,7 @@ pub fn status(known: bool) -> Status {
             incoming: None,
             outgoing: Some("luo-v5".into()),
         }),
-        handover: known.then_some(handover),
+        handover: known.then(|| Handover::Refused(refused.to_owned())),
         handlers: known.then(|| {
             vec![Handler {
                 compatible: "memfd-v2".into(),

@@ -29,8 +29,8 @@ pub enum Handover {
     Pending,
     /// Its sessions are there, or were.
     Restored,
-    /// It cannot be believed, and this is why.
-    Refused(Name),
+    /// It cannot be believed; the kernel's words, as in its log.
+    Refused(String),
     /// What a newer kernel says.
     Other(Name),
 }
@@ -76,6 +76,9 @@ pub struct Flb {
     pub module: Option<Name>,
 }
 
+/// How the kernel begins to say that it refuses a hand-over.
+const REFUSED: &[u8] = b"refused what the previous kernel handed over";
+
 impl Default for Debugfs {
     /// Where debugfs is usually mounted.
     fn default() -> Self {
@@ -120,10 +123,10 @@ impl Debugfs {
             b"none" => Handover::None,
             b"pending" => Handover::Pending,
             b"restored" => Handover::Restored,
-            text => match text.strip_prefix(b"refused: ") {
-                Some(reason) => Handover::Refused(reason.into()),
-                None => Handover::Other(text.into()),
-            },
+            text if text.starts_with(REFUSED) => {
+                Handover::Refused(String::from_utf8_lossy(text).into_owned())
+            }
+            text => Handover::Other(text.into()),
         })
     }
 
@@ -284,12 +287,12 @@ mod tests {
 
     #[test]
     fn what_became_of_a_handover() -> io::Result<()> {
+        let refused = "refused what the previous kernel handed over \
+            (session 'a\\012b'): luo_ser.sessions_pa: 0x1";
         for (text, due) in [
             ("pending", Handover::Pending),
-            (
-                "refused: luo_ser.sessions_pa: 0x1",
-                Handover::Refused("luo_ser.sessions_pa: 0x1".into()),
-            ),
+            (refused, Handover::Refused(refused.into())),
+            ("refused", Handover::Other("refused".into())),
             ("lost", Handover::Other("lost".into())),
         ] {
             let (_directory, debugfs) = debugfs(&[("handover", text)])?;

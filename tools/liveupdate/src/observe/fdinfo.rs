@@ -64,7 +64,10 @@ pub enum FileState {
     Retrieving,
     /// It was retrieved.
     Retrieved,
-    /// Its handler refused; [`File::errno`] tells with what.
+    /// Its handler is finishing it.
+    Finishing,
+    /// Its handler refused, as [`File::errno`] tells: to retrieve it, or, if it is outgoing, to
+    /// freeze it for the last reboot; then the next one may do.
     Failed,
     /// A state of a newer kernel.
     #[strum(default, to_string = "{0}")]
@@ -185,6 +188,7 @@ mod tests {
             ("waiting", FileState::Waiting),
             ("retrieving", FileState::Retrieving),
             ("retrieved", FileState::Retrieved),
+            ("finishing", FileState::Finishing),
             ("failed", FileState::Failed),
             ("thawing", FileState::Other("thawing".into())),
         ] {

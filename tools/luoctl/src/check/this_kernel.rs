@@ -44,7 +44,7 @@ fn kho(status: &Status) -> Finding {
 fn handover(status: &Status) -> Option<Finding> {
     let check = "hand-over";
     match &status.handover {
-        Some(Handover::Refused(why)) => Some(Finding::failed(check, format!("refused: {why}"))),
+        Some(Handover::Refused(why)) => Some(Finding::failed(check, why.clone())),
         Some(Handover::Other(text)) => Some(Finding::unknown(check, text.to_string())),
         Some(_) => Some(Finding::ok(
             check,
@@ -90,8 +90,12 @@ fn files(session: &Session) -> impl Iterator<Item = Finding> + '_ {
         let which = format!("'{}', {}", session.name, file.token);
         match file.state {
             FileState::Failed => {
-                let reason = format!("{which}: '{}' refused{}", file.handler, errno(file.errno));
-                Some(Finding::failed("files", reason))
+                let reason = format!(
+                    "{which}: '{}' refused the last reboot{}",
+                    file.handler,
+                    errno(file.errno)
+                );
+                Some(Finding::warning("files", reason))
             }
             FileState::Preserving => Some(Finding::warning(
                 "files",
@@ -208,7 +212,7 @@ mod tests {
         let mut status = status(true);
         let mut all = some_sessions();
         let findings = sessions(&status, &all);
-        assert_eq!(verdict(&findings, "files"), Some(Verdict::Failed));
+        assert_eq!(verdict(&findings, "files"), Some(Verdict::Warning));
         assert_eq!(verdict(&findings, "handlers"), Some(Verdict::Ok));
 
         status.handlers = Some(vec![Handler {

@@ -55,7 +55,7 @@ fn handover(handover: &Handover) -> String {
         Handover::None => "none".to_owned(),
         Handover::Pending => "pending: the first open of the device restores it".to_owned(),
         Handover::Restored => styled(GOOD, "restored"),
-        Handover::Refused(reason) => styled(BAD, format!("refused: {reason}")),
+        Handover::Refused(why) => styled(BAD, why),
         Handover::Other(text) => text.to_string(),
     }
 }
