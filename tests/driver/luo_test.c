@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Test driver for the Live Update Orchestrator: file handlers and FLBs whose
- * callbacks userspace can count, follow in the kernel log, and make fail.
+ * callbacks userspace can count, follow in the kernel log, slow down, and make
+ * fail.
  *
  * In debugfs, luo_test/ has a directory for each handler and FLB, and in it one
  * for each of its callbacks:
@@ -10,6 +11,8 @@
  *   OBJECT/CALLBACK/times    how many calls are to fail, -1 for all until reset
  *   OBJECT/CALLBACK/skip     how many calls are to succeed before that
  *   OBJECT/CALLBACK/errno    the error they are to return (can_* return false)
+ *   OBJECT/CALLBACK/delay_ms how many milliseconds each call takes, whatever it
+ *                            returns; nothing cuts that short
  *   HANDLER/file             opened: a file that HANDLER can preserve, once its
  *                            number has been written to it; "fd FD" or "token
  *                            TOKEN" before that makes it need another file: the
@@ -18,7 +21,8 @@
  *   HANDLER/files            how many such files exist, retrieved ones included
  *   FLB/{incoming,outgoing}  opened: a reference to the FLB's live object, whose
  *                            id can be read from it
- *   reset                    written 1: all of calls, times, skip, errno as at boot
+ *   reset                    written 1: all of calls, times, skip, errno, delay_ms as
+ *                            at boot
  *   damage                   written: the steps of struct test_step, to be done to
  *                            what is handed over just before this kernel ends
  *
@@ -46,6 +50,7 @@
 #include <linux/bitfield.h>
 #include <linux/bits.h>
 #include <linux/debugfs.h>
+#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -96,7 +101,7 @@ static const char * const test_cb_names[NR_CALLBACKS] = {
  * @name:      Its compatible string.
  * @tag:       Goes into the data of its files or of itself, to tell a mix-up.
  * @callbacks: The callbacks it has, a bit each.
- * @cb:        Counter and armed failure of each callback.
+ * @cb:        Counter, armed failure, and delay of each callback.
  */
 struct test_object {
 	const char *name;
@@ -107,6 +112,7 @@ struct test_object {
 		atomic_t times;
 		atomic_t skip;
 		u32 errno;
+		u32 delay_ms;
 	} cb[NR_CALLBACKS];
 };
 
@@ -134,9 +140,13 @@ static int test_inject(struct test_object *obj, enum test_cb cb)
 	return -(int)obj->cb[cb].errno;
 }
 
-/* Counts and logs a call. */
+/* Ends a call: takes its time, counts and logs it. */
 static int test_trace(struct test_object *obj, enum test_cb cb, u32 id, int result)
 {
+	u32 delay_ms = READ_ONCE(obj->cb[cb].delay_ms);
+
+	if (delay_ms)
+		msleep(delay_ms);
 	atomic_inc(&obj->cb[cb].calls);
 	pr_info("%s %s %u = %d\n", obj->name, test_cb_names[cb], id, result);
 
@@ -785,6 +795,7 @@ static void test_object_reset(struct test_object *obj)
 		atomic_set(&obj->cb[i].skip, 0);
 		atomic_set(&obj->cb[i].calls, 0);
 		obj->cb[i].errno = EIO;
+		WRITE_ONCE(obj->cb[i].delay_ms, 0);
 	}
 }
 
@@ -817,6 +828,7 @@ static struct dentry *test_object_debugfs(struct test_object *obj)
 
 		cb = debugfs_create_dir(test_cb_names[i], dir);
 		debugfs_create_atomic_t("calls", 0400, cb, &obj->cb[i].calls);
+		debugfs_create_u32("delay_ms", 0600, cb, &obj->cb[i].delay_ms);
 		if (!(BIT(i) & (CALLBACKS_RETURNING_BOOL | CALLBACKS_RETURNING_ERRNO)))
 			continue;
 

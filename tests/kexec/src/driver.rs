@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The test driver in the kernel (`tests/driver`), whose files are preserved like any other,
-//! whose callbacks fail when they are told to, and which logs every call.
+//! whose callbacks fail or take their time when they are told to, and which logs every call.
 
 use anyhow::{Context, Result};
 use liveupdate::Session;
@@ -100,6 +100,11 @@ impl Object {
         write(&path.join("times"), times)
     }
 
+    /// Makes every call of a callback take so many milliseconds, until the next reset.
+    pub fn delay(self, callback: &str, milliseconds: u32) -> Result<()> {
+        write(&self.path(callback).join("delay_ms"), milliseconds.into())
+    }
+
     /// How often a callback was called since the last reset.
     pub fn calls(self, callback: &str) -> Result<u64> {
         let path = self.path(callback).join("calls");
@@ -127,7 +132,7 @@ pub fn damage(steps: &[u8]) -> Result<()> {
     fs::write(&path, steps).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Lets every callback succeed again and counts from zero.
+/// Lets every callback succeed again, at once, and counts from zero.
 pub fn reset() -> Result<()> {
     write(&path("reset"), 1)
 }
