@@ -160,12 +160,13 @@ impl Report {
     }
 }
 
-/// The handlers of the files that are to be handed over, each once.
+/// The handlers of the files that are to be handed over, each once, as far as they are known.
 fn handlers(sessions: &Sessions) -> Vec<&liveupdate::observe::Name> {
     let files = sessions
         .outgoing()
         .flat_map(|session| session.files.iter().flatten());
     let mut handlers: Vec<_> = files.map(|file| &file.handler).collect();
+    handlers.retain(|handler| handler.as_bytes() != b"-");
     handlers.sort();
     handlers.dedup();
     handlers

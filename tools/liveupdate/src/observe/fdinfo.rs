@@ -33,7 +33,7 @@ pub struct SessionInfo {
 pub struct File {
     /// What it is asked for by.
     pub token: Token,
-    /// The compatible string of its handler.
+    /// The compatible string of its handler; `-` if that is not known while it is at work.
     pub handler: Name,
     /// How far it has come.
     pub state: FileState,

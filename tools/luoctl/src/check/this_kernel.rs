@@ -225,6 +225,15 @@ mod tests {
             Some(Verdict::Failed)
         );
 
+        // Nobody has taken it yet.
+        let file = all.sessions[0].files.as_mut().expect("it has files");
+        file.truncate(1);
+        file[0].state = FileState::Preserving;
+        file[0].handler = "-".into();
+        let findings = sessions(&status, &all);
+        assert_eq!(verdict(&findings, "files"), Some(Verdict::Warning));
+        assert_eq!(verdict(&findings, "handlers"), Some(Verdict::Ok));
+
         all.complete = true;
         all.sessions.truncate(1);
         all.sessions[0].direction = Some(Direction::Incoming);
