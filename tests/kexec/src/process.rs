@@ -3,31 +3,40 @@
 //! This process and its kernel: its descriptor table, its children, the kernel's log.
 
 use crate::driver;
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use nix::{
+    fcntl::{fcntl, FcntlArg::F_DUPFD_CLOEXEC},
     libc::O_NONBLOCK,
     sys::{
         resource::{getrlimit, setrlimit, Resource},
         signal::{kill, Signal},
         wait::{waitpid, WaitStatus},
     },
-    unistd::{fork, pause, ForkResult},
+    unistd::{close, fork, pause, ForkResult, Pid},
 };
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, PipeReader, Read, Seek, SeekFrom, Write},
     os::{
         fd::{AsRawFd, RawFd},
         unix::fs::OpenOptionsExt,
     },
-    thread,
-    time::Duration,
+    process, thread,
+    time::{Duration, Instant},
 };
 
 /// The number of this process's next descriptor: the lowest one that is neither open nor, for a
 /// call that failed halfway, reserved.
 pub fn next_descriptor() -> Result<RawFd> {
     Ok(File::open("/dev/null")?.as_raw_fd())
+}
+
+/// Makes room for so many descriptors: a table that grows in a call of LUO's looks like something
+/// that it has left behind.
+pub fn room_for_descriptors(count: usize) -> Result<()> {
+    let file = File::open("/dev/null")?;
+    close(fcntl(&file, F_DUPFD_CLOEXEC(count.try_into()?))?)?;
+    Ok(())
 }
 
 /// Runs `body` while no descriptor can be added to this process.
@@ -40,35 +49,108 @@ pub fn with_full_table<T>(body: impl FnOnce() -> T) -> Result<T> {
     Ok(value)
 }
 
+/// A child process, with what this one has, which does one thing.
+pub struct Child {
+    pid: Pid,
+    /// Why it failed, if it did.
+    said: PipeReader,
+}
+
+impl Child {
+    /// Begins one; this process has to have one thread.
+    pub fn new(body: impl FnOnce() -> Result<()>) -> Result<Self> {
+        let (said, mut say) = io::pipe()?;
+        // SAFETY: This program has one thread.
+        match unsafe { fork() }? {
+            ForkResult::Child => {
+                let result = body();
+                if let Err(error) = &result {
+                    // A parent that hears nothing sees the status.
+                    let _ = write!(say, "{error:#}");
+                }
+                process::exit(result.is_err().into())
+            }
+            ForkResult::Parent { child } => Ok(Self { pid: child, said }),
+        }
+    }
+
+    /// Waits for its end, which is to be a success.
+    pub fn wait(self) -> Result<()> {
+        match waitpid(self.pid, None)? {
+            WaitStatus::Exited(_, 0) => Ok(()),
+            status => self.failed(status),
+        }
+    }
+
+    /// Kills it; it may not have ended before.
+    pub fn kill(self) -> Result<()> {
+        kill(self.pid, Signal::SIGKILL)?;
+        match waitpid(self.pid, None)? {
+            WaitStatus::Signaled(_, Signal::SIGKILL, _) => Ok(()),
+            status => self.failed(status),
+        }
+    }
+
+    fn failed(mut self, status: WaitStatus) -> Result<()> {
+        let mut said = String::new();
+        self.said.read_to_string(&mut said)?;
+        bail!("the child process: {status:?}: {said}")
+    }
+
+    /// Waits until it sleeps in the kernel, and nothing but its death ends that early.
+    pub fn wait_until_stuck(&self) -> Result<()> {
+        let path = format!("/proc/{}/stat", self.pid);
+        eventually("the child process waits", || {
+            let stat = fs::read_to_string(&path)?;
+            Ok(stat
+                .rsplit_once(") ")
+                .is_some_and(|(_, state)| state.starts_with('D')))
+        })
+    }
+}
+
+/// Waits for what takes little time.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    let start = Instant::now();
+    while !condition()? {
+        ensure!(start.elapsed() < PATIENCE, "never: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
 /// Kills a child process at the moment when it holds what `holdings` gives.
 pub fn kill_holder<T>(
     holdings: impl FnOnce() -> Result<T>,
     meanwhile: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let (mut ready, mut tell) = io::pipe()?;
-    // SAFETY: This program has one thread.
-    let child = match unsafe { fork() }? {
-        ForkResult::Child => {
-            let held = holdings();
-            // A parent that hears nothing fails the test.
-            if held.is_ok() && tell.write_all(b"!").is_ok() {
-                pause();
-            }
-            std::process::exit(1);
-        }
-        ForkResult::Parent { child } => child,
-    };
-    drop(tell);
+    let child = Child::new(move || {
+        let _held = holdings()?;
+        tell.write_all(b"!")?;
+        pause();
+        Ok(())
+    })?;
     let told = ready.read_exact(&mut [0]);
     let seen = told.is_ok().then(meanwhile);
-    kill(child, Signal::SIGKILL)?;
-    let status = waitpid(child, None)?;
-    ensure!(
-        matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)),
-        "the child that was to be killed failed first: {status:?}"
-    );
+    child.kill()?;
     told?;
     seen.unwrap_or(Ok(()))
+}
+
+/// A line as it was logged: whoever reads the log gets `\xNN` for what is no text, and for a
+/// backslash.
+fn unescaped(line: &str) -> Result<String> {
+    let mut parts = line.split(r"\x");
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (byte, rest) = part.split_at_checked(2).context(line.to_owned())?;
+        bytes.push(u8::from_str_radix(byte, 16).context(line.to_owned())?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The kernel's log.
@@ -113,7 +195,7 @@ impl Log {
         };
         let record = String::from_utf8_lossy(&record[..length]);
         let (_, text) = record.split_once(';').context("a record without text")?;
-        Ok(text.lines().next().map(str::to_owned))
+        text.lines().next().map(unescaped).transpose()
     }
 
     /// The number in the next line that has one behind `text`.
