@@ -74,7 +74,13 @@ impl Object {
 
     /// Preserves a new file of this handler under its number; only the session keeps it open.
     pub fn preserve(self, session: &Session, number: u32) -> Result<io::Result<()>> {
-        Ok(session.preserve_fd(self.file(number)?.as_fd(), number.into()))
+        Ok(self.preserve_as(session, number, number.into()))
+    }
+
+    /// The same under a token of one's own choice; without such a file, nothing is preserved.
+    pub fn preserve_as(self, session: &Session, number: u32, token: u64) -> io::Result<()> {
+        let file = self.file(number).map_err(io::Error::other)?;
+        session.preserve_fd(file.as_fd(), token)
     }
 
     /// A reference to what this FLB, preserved, is to the next kernel.

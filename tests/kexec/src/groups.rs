@@ -15,6 +15,8 @@ mod flb;
 mod formats;
 mod handler;
 pub mod hostile;
+mod inside;
+mod listed;
 pub mod luoctl;
 mod module;
 mod names;
@@ -62,6 +64,8 @@ pub const ALL: &[Group] = &[
     first_open::GROUP,
     old_kexec::GROUP,
     luoctl::GROUP,
+    inside::GROUP,
+    listed::GROUP,
     formats::group::<0>("formats-0"),
     formats::group::<1>("formats-1"),
     formats::group::<818>("formats-818"),

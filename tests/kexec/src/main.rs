@@ -22,6 +22,7 @@ mod held;
 mod numbered;
 mod preserved;
 mod process;
+mod shown;
 mod stalled;
 
 use anyhow::{bail, Context, Result};

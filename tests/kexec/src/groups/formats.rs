@@ -7,9 +7,12 @@
 //! writes `luo-fdt`, and from that one to another of its kind. Whoever runs this chooses what they
 //! write by `liveupdate.abi=`; only the Rust LUO has the choice.
 
-use crate::{numbered, process::live_update_number, Group, World};
+use crate::{numbered, process::live_update_number, shown, Group, World};
 use anyhow::{Context, Result};
-use liveupdate::Device;
+use liveupdate::{
+    observe::{Debugfs, Direction, Handover, Name},
+    Device,
+};
 use nix::errno::Errno::ENOENT;
 use std::{fs, os::fd::AsFd};
 
@@ -47,11 +50,32 @@ fn expect_blob(start: &[u8], size: usize) -> Result<()> {
     Ok(())
 }
 
-fn writes_fdt(_: &mut World) -> Result<()> {
+/// Expects debugfs to name the formats: what the previous kernel wrote, as whoever runs this chose
+/// it, and what this one is going to.
+fn expect_named(world: &World, outgoing: &str) -> Result<()> {
+    const WRITTEN: [&str; 3] = ["luo-fdt", "luo-v5", "luo-fdt"];
+
+    let debugfs = Debugfs::default();
+    let updates = world.stage - 1;
+    let incoming = updates.checked_sub(1).map(|last| Name::from(WRITTEN[last]));
+    same!(debugfs.format(&Direction::Incoming)?, incoming);
+    same!(debugfs.format(&Direction::Outgoing)?, Some(outgoing.into()));
+    same!(debugfs.number()?, updates as u64);
+    let due = match updates {
+        0 => Handover::None,
+        _ => Handover::Pending,
+    };
+    same!(debugfs.handover()?, due);
+    Ok(())
+}
+
+fn writes_fdt(world: &mut World) -> Result<()> {
+    expect_named(world, "luo-fdt")?;
     expect_blob(b"\xd0\x0d\xfe\xed", 4096)
 }
 
-fn writes_v5(_: &mut World) -> Result<()> {
+fn writes_v5(world: &mut World) -> Result<()> {
+    expect_named(world, "luo-v5")?;
     expect_blob(b"luo-v5\0\0", 32)
 }
 
@@ -64,6 +88,8 @@ fn preserve<const SESSIONS: usize>(world: &mut World) -> Result<()> {
 fn pass_on<const SESSIONS: usize, const UPDATES: u64>(world: &mut World) -> Result<()> {
     same!(live_update_number()?, Some(UPDATES));
     let device = Device::open()?;
+    let names: Vec<_> = (0..SESSIONS).map(numbered::name).collect();
+    same!(shown::names(&Direction::Incoming)? == names, true);
     for number in 0..SESSIONS {
         let mut files = vec![];
         let incoming = numbered::take_over(&device, number, &FILES, |file| files.push(file))?;
@@ -75,6 +101,7 @@ fn pass_on<const SESSIONS: usize, const UPDATES: u64>(world: &mut World) -> Resu
         world.keep(outgoing);
     }
     refused!(device.retrieve_session(&numbered::name(SESSIONS)), ENOENT);
+    same!(shown::names(&Direction::Outgoing)? == names, true);
     Ok(())
 }
 

@@ -8,10 +8,14 @@
 use crate::{
     driver::{A, B, C, FLBS},
     process::Log,
+    shown::table_of_driver,
     Group, World,
 };
 use anyhow::{Context, Result};
-use liveupdate::Device;
+use liveupdate::{
+    observe::{Debugfs, Handover},
+    Device,
+};
 use luo_guest::REFUSED;
 use nix::{
     errno::Errno::{EAGAIN, EIO, ENOENT, ESTALE},
@@ -66,11 +70,40 @@ fn expect_uses(uses: u32) -> Result<()> {
     Ok(())
 }
 
+/// Expects debugfs to show the module's handlers with so many files, and its FLBs, by how many files
+/// of this and of the previous kernel they are needed.
+fn expect_shown(files: [u32; 3], needed: [(u32, u32); 3]) -> Result<()> {
+    let handlers: Vec<_> = [A, B, C]
+        .iter()
+        .zip(files)
+        .map(|(handler, files)| format!("luo-test-{handler}\t{files}\tluo_test"))
+        .collect();
+    let flbs: Vec<_> = FLBS
+        .iter()
+        .zip(needed)
+        .map(|(flb, (outgoing, incoming))| {
+            format!("luo-test-{flb}\t{outgoing}\t{incoming}\tluo_test")
+        })
+        .collect();
+    same!(table_of_driver("handlers")?, handlers);
+    same!(table_of_driver("flbs")?, flbs);
+    Ok(())
+}
+
 /// Handlers and FLBs come and go with it.
-fn unused(_: &mut World) -> Result<()> {
+fn unused(world: &mut World) -> Result<()> {
     load()?;
+    // In the second kernel, what the first one handed over needs the FLBs.
+    let needed = match world.stage {
+        1 => [0; 3],
+        _ => [1, 2, 1],
+    };
+    expect_shown([0; 3], needed.map(|incoming| (0, incoming)))?;
     expect_uses(0)?;
     done!(unload());
+    for file in ["handlers", "flbs"] {
+        same!(table_of_driver(file)?, [""; 0], file);
+    }
     Ok(())
 }
 
@@ -94,6 +127,7 @@ fn preserved(_: &mut World) -> Result<()> {
     expect_uses(2 + 3 + 2)?;
     done!(A.preserve(&session, 4)?);
     expect_uses(2 + 3 + 2 + 4)?;
+    expect_shown([1, 2, 1], [(1, 0), (3, 0), (1, 0)])?;
     drop(session);
     expect_uses(0)
 }
@@ -150,6 +184,9 @@ fn waits_for_its_handlers(_: &mut World) -> Result<()> {
         }
     }
 
+    // So the hand-over still waits.
+    same!(Debugfs::default().handover()?, Handover::Pending);
+
     // One that comes and goes changes nothing.
     load()?;
     done!(unload());
@@ -164,6 +201,7 @@ fn retrieve_and_finish(_: &mut World) -> Result<()> {
     expect_uses(1)?;
     let device = Device::open()?;
     expect_uses(1 + 3)?;
+    expect_shown([1; 3], [(0, 1), (0, 2), (0, 1)])?;
     let session = device.retrieve_session(b"session")?;
     drop(device);
     let files: Vec<OwnedFd> = (1..=2)
@@ -172,6 +210,7 @@ fn retrieve_and_finish(_: &mut World) -> Result<()> {
     expect_uses(1 + 3 + 2)?;
     done!(session.finish());
     expect_uses(2)?;
+    expect_shown([0; 3], [(0, 0); 3])?;
     drop(session);
     drop(files);
     expect_uses(0)?;

@@ -50,7 +50,7 @@ const NAMES: [&[u8]; 8] = [
 ];
 
 /// Those, and names of as many bytes as fit, in which every byte stands that can.
-fn names() -> Vec<Vec<u8>> {
+pub fn names() -> Vec<Vec<u8>> {
     let bytes: Vec<_> = (1..=u8::MAX).collect();
     NAMES
         .into_iter()
