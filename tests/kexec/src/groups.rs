@@ -26,6 +26,7 @@ mod reboot;
 mod refused;
 mod retrieve;
 mod rust_driver;
+mod slow;
 mod stalled;
 mod undo;
 
@@ -65,6 +66,7 @@ pub const ALL: &[Group] = &[
     old_kexec::GROUP,
     luoctl::GROUP,
     inside::GROUP,
+    slow::GROUP,
     listed::GROUP,
     formats::group::<0>("formats-0"),
     formats::group::<1>("formats-1"),
