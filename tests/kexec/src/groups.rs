@@ -28,6 +28,7 @@ mod retrieve;
 mod rust_driver;
 mod slow;
 mod stalled;
+mod traced;
 mod undo;
 
 use crate::Group;
@@ -67,6 +68,7 @@ pub const ALL: &[Group] = &[
     luoctl::GROUP,
     inside::GROUP,
     slow::GROUP,
+    traced::GROUP,
     listed::GROUP,
     formats::group::<0>("formats-0"),
     formats::group::<1>("formats-1"),

@@ -24,6 +24,7 @@ mod preserved;
 mod process;
 mod shown;
 mod stalled;
+mod tracefs;
 
 use anyhow::{bail, Context, Result};
 use clap::Parser;

@@ -79,14 +79,20 @@ const RACES: &str = "races";
 
 /// What only the LUO in Rust does: it tries again, refuses an image that carries nothing, has
 /// handlers ask for the files that theirs need, and lets itself be looked into.
-const NOT_ON_C: [&str; 6] = [
+const NOT_ON_C: [&str; 7] = [
     "first-open",
     "old-kexec",
     "fellows",
     "inside",
     "slow",
+    TRACED,
     "listed",
 ];
+
+/// The test of what tracepoints tell, and the parameter that switches them on at the start of the
+/// second kernel, also where that is to refuse what was handed over.
+const TRACED: &str = "traced";
+const TRACE: &str = "stage2:trace_event=liveupdate:*";
 
 /// How the names of the tests of wire formats begin; only the LUO in Rust has more than one.
 const FORMATS: &str = "formats-";
@@ -312,6 +318,12 @@ impl Test {
             .stages(self.stages)
             .params([OWNERS, &format!("LUO_IMPL={}", implementations.join(","))])
             .params(&self.params)
+            .params(self.is_traced().then_some(TRACE))
+    }
+
+    /// Whether the second kernel traces from its start on.
+    fn is_traced(&self) -> bool {
+        self.name == TRACED || self.name.starts_with(DAMAGED)
     }
 
     /// The cases of one stage: those that the program printed, and the stage itself.

@@ -9,10 +9,15 @@ use crate::{
     differences::Luo,
     driver::{self, A, B, C, FLBS},
     process::{live_update_number, Log},
+    shown::{self, DEBUGFS},
+    tracefs::Tracefs,
     Group, World,
 };
 use anyhow::{Context, Result};
-use liveupdate::Device;
+use liveupdate::{
+    observe::{Debugfs, Direction, Handover},
+    Device,
+};
 use luo_guest::{OUTCOME, REFUSED};
 use nix::errno::Errno::{EEXIST, EIO, ENOENT};
 use std::{
@@ -190,6 +195,60 @@ fn next_kernel(world: &mut World) -> Result<()> {
             true,
             refusals[0]
         );
+    }
+    if matches!(world.luo, Luo::C) {
+        return Ok(());
+    }
+    expect_shown(&outcome, refusals.first())?;
+    match outcome {
+        Due::Refused(reason) if !reason.starts_with(NO_HANDLER) => expect_traced(&refusals[0]),
+        _ => Ok(()),
+    }
+}
+
+/// Expects debugfs to say what the log says, and no session to be there of what was refused, or was
+/// taken and finished.
+fn expect_shown(outcome: &Due, refusal: Option<&String>) -> Result<()> {
+    let debugfs = Debugfs::default();
+    if let Due::Off(_) = outcome {
+        same!(debugfs.enabled()?, false);
+        let files: Vec<_> = fs::read_dir(DEBUGFS)?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect::<Result<_>>()?;
+        same!(files, ["enabled"]);
+        return Ok(());
+    }
+    same!(debugfs.enabled()?, true);
+    same!(debugfs.number()?, live_update_number()?.unwrap_or(0));
+    let due = match (outcome, refusal) {
+        (Due::Refused(reason), _) if reason.starts_with(NO_HANDLER) => Handover::Pending,
+        (_, Some(line)) => {
+            let line = line.strip_prefix("luo: ").context(line.clone())?;
+            Handover::Refused(line.to_owned())
+        }
+        (_, None) => Handover::Restored,
+    };
+    same!(debugfs.handover()?, due);
+    same!(shown::names(&Direction::Incoming)?, [b""; 0]);
+    same!(shown::names(&Direction::Outgoing)?, [b""; 0]);
+    Ok(())
+}
+
+/// Expects one event of what the log says: `... (session 'SESSION'): RECORD.FIELD: ...`.
+fn expect_traced(refusal: &str) -> Result<()> {
+    let mut events = Tracefs::mounted()?.texts()?;
+    events.retain(|event| event.starts_with("luo_refuse:"));
+    same!(events.len(), 1);
+    let parts = refusal
+        .split_once("(session '")
+        .and_then(|(_, rest)| rest.split_once("'): "));
+    let (session, why) = parts.context(refusal.to_owned())?;
+    let field = why.split([':', ' ']).next().unwrap_or_default();
+    let (record, field) = field.split_once('.').context(refusal.to_owned())?;
+    // The log and the trace have each their own way with what is no text.
+    if !session.contains('\\') {
+        let due = format!("luo_refuse: session={session} record={record} field={field}");
+        same!(events[0], due);
     }
     Ok(())
 }
