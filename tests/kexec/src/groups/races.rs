@@ -12,7 +12,10 @@ use crate::{
     Group, World,
 };
 use anyhow::{ensure, Context, Result};
-use liveupdate::{Device, Session};
+use liveupdate::{
+    observe::{Debugfs, Direction, FileState, SessionInfo, SessionState},
+    Device, Session,
+};
 use luo_guest::OUTPUT;
 use nix::{
     errno::Errno::{EBUSY, EEXIST, EINVAL, ENODATA, ENOENT},
@@ -20,7 +23,7 @@ use nix::{
     unistd::{fork, ForkResult},
 };
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     convert::Infallible,
     env,
     fs::{self, File},
@@ -124,9 +127,10 @@ struct Round {
     /// How often the kexec was refused.
     refusals: AtomicU32,
     stop: AtomicBool,
+    looker: Looker,
 }
 
-fn refused(_: &mut World) -> Result<()> {
+fn refused(world: &mut World) -> Result<()> {
     quiet()?;
     done!(driver::ask(&FLBS));
     driver::reset()?;
@@ -143,6 +147,7 @@ fn refused(_: &mut World) -> Result<()> {
             finishing: false.into(),
             refusals: 0.into(),
             stop: false.into(),
+            looker: Looker::new(world.luo),
         };
         race(&round, number).with_context(|| format!("round {number}"))?;
         // Each file was made once, and finished once.
@@ -166,6 +171,7 @@ fn race(round: &Round, number: u32) -> Result<()> {
         let crowd: Vec<_> = (0..CROWD)
             .map(|id| scope.spawn(move || round.crowd(id)))
             .collect();
+        let looking = round.looker.looks.then(|| scope.spawn(|| round.look()));
         let refusals = (0..REFUSALS).try_for_each(|_| round.refuse());
         round.stop.store(true, SeqCst);
         let ended = |thread: thread::ScopedJoinHandle<'_, Result<()>>| match thread.join() {
@@ -175,6 +181,7 @@ fn race(round: &Round, number: u32) -> Result<()> {
         threads.into_iter().try_for_each(ended)?;
         ended(retriever)?;
         crowd.into_iter().try_for_each(ended)?;
+        looking.map_or(Ok(()), ended)?;
         refusals
     })?;
     workers.iter().try_for_each(Worker::check)?;
@@ -188,7 +195,167 @@ fn race(round: &Round, number: u32) -> Result<()> {
     Ok(())
 }
 
+/// Whether there can be a session of this name and direction.
+fn can_exist(name: &[u8], direction: &Direction) -> bool {
+    let Ok(name) = std::str::from_utf8(name) else {
+        return false;
+    };
+    let numbered = |text: &str| text.parse::<u32>().is_ok();
+    match direction {
+        Direction::Incoming => ["incoming ", "crowd "]
+            .iter()
+            .any(|what| name.strip_prefix(what).is_some_and(numbered)),
+        Direction::Outgoing => {
+            let of_worker = |(worker, number): (&str, &str)| {
+                worker.parse().is_ok_and(|worker: u32| worker < WORKERS) && numbered(number)
+            };
+            ["shared", "refuses", "wanted by all", "ledger"].contains(&name)
+                || name.split_once('/').is_some_and(of_worker)
+        }
+    }
+}
+
+/// Who reads all that the kernel shows, again and again.
+///
+/// A session that is closed while somebody reads its fdinfo goes when that is read.
+struct Looker {
+    /// Whether there is anything to be seen.
+    looks: bool,
+    /// How much has been read.
+    reads: AtomicU32,
+    ended: AtomicBool,
+}
+
+impl Looker {
+    fn new(luo: Luo) -> Self {
+        Self {
+            looks: luo == Luo::Rust,
+            reads: 0.into(),
+            ended: false.into(),
+        }
+    }
+
+    /// Waits for the end of what is being read: who closed a session before has closed it then.
+    fn wait(&self) {
+        let reads = self.reads.load(SeqCst);
+        while self.looks && self.reads.load(SeqCst) == reads && !self.ended.load(SeqCst) {
+            thread::yield_now();
+        }
+    }
+
+    fn read<T>(&self, read: impl FnOnce() -> T) -> T {
+        let value = read();
+        self.reads.fetch_add(1, SeqCst);
+        value
+    }
+
+    /// Looks until it is told to stop, and once more then, when everything can be seen.
+    fn run(&self, stop: &AtomicBool) -> Result<()> {
+        let mut result = Ok(true);
+        while result.is_ok() && !stop.load(SeqCst) {
+            result = look(self);
+        }
+        let result = result.and_then(|_| Ok(same!(look(self)?, true)));
+        self.ended.store(true, SeqCst);
+        result
+    }
+}
+
+/// Expects all that the kernel shows to make sense, however it changes meanwhile; whether all of it
+/// could be seen.
+fn look(looker: &Looker) -> Result<bool> {
+    for entry in fs::read_dir("/proc/self/fdinfo")? {
+        let path = entry?.path();
+        // It may have been closed, and a directory or a pipe is no session.
+        let Ok(text) = looker.read(|| fs::read(&path)) else {
+            continue;
+        };
+        let Some(session) = SessionInfo::parse(&text)? else {
+            continue;
+        };
+        let SessionInfo {
+            name,
+            direction,
+            state,
+            files,
+            ..
+        } = &session;
+        ensure!(can_exist(name.as_bytes(), direction), "{session:?}");
+        let of_files = match direction {
+            Direction::Outgoing => {
+                same!(*state, SessionState::Created);
+                &[
+                    FileState::Preserving,
+                    FileState::Preserved,
+                    FileState::Frozen,
+                    FileState::Failed,
+                ][..]
+            }
+            Direction::Incoming => {
+                ensure!(
+                    matches!(state, SessionState::Retrieved | SessionState::Finished),
+                    "{session:?}"
+                );
+                &[
+                    FileState::Waiting,
+                    FileState::Retrieving,
+                    FileState::Retrieved,
+                    FileState::Finishing,
+                ]
+            }
+        };
+        let mut tokens = BTreeSet::new();
+        for file in files {
+            ensure!(of_files.contains(&file.state), "{session:?}");
+            ensure!(tokens.insert(file.token), "{session:?}");
+        }
+    }
+
+    let debugfs = Debugfs::default();
+    let mut all = true;
+    for direction in [Direction::Incoming, Direction::Outgoing] {
+        let sessions = match looker.read(|| debugfs.sessions(&direction)) {
+            Ok(sessions) => sessions,
+            // While a kexec is tried.
+            busy => {
+                refused!(busy, EBUSY);
+                same!(direction, Direction::Outgoing);
+                all = false;
+                continue;
+            }
+        };
+        let mut names = BTreeSet::new();
+        for session in sessions {
+            let bytes = session.name.as_bytes();
+            ensure!(can_exist(bytes, &direction), "{session:?}");
+            let known = match direction {
+                Direction::Outgoing => session.state == SessionState::Created,
+                Direction::Incoming => matches!(
+                    session.state,
+                    SessionState::Waiting | SessionState::Retrieved | SessionState::Finished
+                ),
+            };
+            ensure!(known, "{session:?}");
+            // One that is closed may come again behind where the reader is.
+            let again = direction == Direction::Outgoing;
+            ensure!(names.insert(session.name.clone()) || again, "{session:?}");
+        }
+    }
+    ensure!(debugfs.handlers()?.len() >= 3 && debugfs.flbs()?.len() >= FLBS.len());
+    same!(debugfs.enabled()?, true);
+    debugfs.number()?;
+    debugfs.handover()?;
+    Ok(all)
+}
+
 impl Round {
+    /// Looks at everything that the kernel shows, until the round ends.
+    fn look(&self) -> Result<()> {
+        let result = self.looker.run(&self.stop);
+        self.stop.fetch_or(result.is_err(), SeqCst);
+        result
+    }
+
     /// Has the kexec refused by the last session, once all workers have gone on since the last
     /// time.
     fn refuse(&self) -> Result<()> {
@@ -202,6 +369,8 @@ impl Round {
         done!(B.preserve(&session, 1)?);
         let kexec = reboot(RebootMode::RB_KEXEC).map_err(io::Error::from);
         refused!(kexec, ENODATA);
+        drop(session);
+        self.looker.wait();
         self.refusals.fetch_add(1, SeqCst);
         Ok(())
     }
@@ -251,6 +420,8 @@ impl Round {
             if number % 2 == 0 {
                 done!(session.finish());
             }
+            drop(session);
+            self.looker.wait();
         }
         while !self.stop.load(SeqCst) {
             for number in 0..first + RETRIEVED {
@@ -315,6 +486,7 @@ impl<'a> Worker<'a> {
         if self.open.len() > KEPT {
             let closed = self.open.pop_front();
             self.closed = closed.map(|(name, _, file)| (name, file));
+            self.round.looker.wait();
         }
 
         if number < SHARED {
@@ -453,9 +625,10 @@ impl Slot {
         Ok(session)
     }
 
-    fn close(self, session: Session, ledger: &File) -> Result<()> {
+    fn close(self, session: Session, ledger: &File, looker: &Looker) -> Result<()> {
         self.note(ledger, Progress::Closing)?;
         drop(session);
+        looker.wait();
         self.note(ledger, Progress::Closed)
     }
 
@@ -490,10 +663,11 @@ impl Slot {
 /// Leaves a process behind in which threads work until the kexec; they have begun when this
 /// returns.
 fn carried_out(world: &mut World) -> Result<()> {
+    let looker = Looker::new(world.luo);
     let (mut ready, tell) = io::pipe()?;
     // SAFETY: This program has one thread again.
     if let ForkResult::Child = unsafe { fork() }? {
-        let Err(error) = never_end(&tell);
+        let Err(error) = never_end(&tell, &looker);
         fail(&error);
     }
     drop(tell);
@@ -510,7 +684,7 @@ fn fail(error: &anyhow::Error) -> ! {
     process::exit(1)
 }
 
-fn never_end(tell: &PipeWriter) -> Result<Infallible> {
+fn never_end(tell: &PipeWriter, looker: &Looker) -> Result<Infallible> {
     let device = Device::open()?;
     let ledger = memfd(&[0; (WORKERS * SLOTS) as usize])?;
     let session = done!(device.create_session(LEDGER));
@@ -519,15 +693,28 @@ fn never_end(tell: &PipeWriter) -> Result<Infallible> {
     thread::scope(|scope| {
         for worker in 0..WORKERS {
             scope.spawn(move || {
-                let Err(error) = work(device, ledger, worker, tell);
+                let Err(error) = work(device, ledger, worker, looker, tell);
                 fail(&error);
+            });
+        }
+        if looker.looks {
+            scope.spawn(|| loop {
+                if let Err(error) = look(looker) {
+                    fail(&error);
+                }
             });
         }
         retrieve_and_retrieve(device)
     })
 }
 
-fn work(device: &Device, ledger: &File, worker: u32, mut tell: &PipeWriter) -> Result<Infallible> {
+fn work(
+    device: &Device,
+    ledger: &File,
+    worker: u32,
+    looker: &Looker,
+    mut tell: &PipeWriter,
+) -> Result<Infallible> {
     let mut open = VecDeque::new();
     let mut turn = 0;
     loop {
@@ -538,7 +725,7 @@ fn work(device: &Device, ledger: &File, worker: u32, mut tell: &PipeWriter) -> R
         };
         if turn >= SLOTS {
             let (oldest, session): (Slot, _) = open.pop_front().context("no session is open")?;
-            oldest.close(session, ledger)?;
+            oldest.close(session, ledger, looker)?;
         }
         open.push_back((slot, slot.make(device, ledger)?));
         if turn == SLOTS {
