@@ -6,6 +6,7 @@
 //! Each command and what it said is told, so that the log of this test is a session to be read.
 
 use crate::{
+    differences::Luo,
     driver::{self, B},
     file::{expect_frozen, expect_thawed, memfd},
     Group, World,
@@ -17,6 +18,7 @@ use nix::{
     errno::Errno,
     fcntl::{fcntl, FcntlArg::F_SETFD, FdFlag},
     sys::{
+        reboot::{reboot, RebootMode},
         signal::{kill, Signal},
         wait::{waitpid, WaitStatus},
     },
@@ -27,7 +29,7 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
         unix::process::CommandExt,
     },
     path::Path,
@@ -276,7 +278,7 @@ fn as_nobody(words: &str) -> Result<Said> {
     Ok(said.told(words))
 }
 
-fn hold(_: &mut World) -> Result<()> {
+fn hold(world: &mut World) -> Result<()> {
     let file = inheritable(b"file")?;
     let hold = format!("luoctl hold vm 1={} --", file.as_raw_fd());
     let list = done(&format!("{hold} luoctl list"), 0)?;
@@ -288,6 +290,11 @@ fn hold(_: &mut World) -> Result<()> {
         serde_json::from_str(&done(&format!("{hold} luoctl list --json"), 0)?)?;
     same!(json["sessions"][0]["name"], "vm");
     done(&format!("{hold} luoctl show none"), 66)?;
+    if world.luo == Luo::Rust {
+        let shown = done(&format!("{hold} luoctl show vm"), 0)?;
+        let file = shown.lines().find(|line| line.starts_with("0x1\t"));
+        same!(file, Some("0x1\tmemfd-v2\tpreserved"));
+    }
     same!(listed("vm")?, None);
     expect_thawed(&file)
 }
@@ -353,8 +360,8 @@ fn kexec_refused(_: &mut World) -> Result<()> {
     self::refused(&format!("{load} /bin/luoctl"), 71, image)
 }
 
-/// A file that does not freeze is found out by the reboot.
-fn reboot_refused(_: &mut World) -> Result<()> {
+/// A file that does not freeze is found out by the reboot, and may freeze for the next one.
+fn reboot_refused(world: &mut World) -> Result<()> {
     driver::reset()?;
     B.fail("freeze", 0, 1, Some(Errno::EBUSY as i32))?;
     let file = inherited(B.file(7)?)?;
@@ -362,6 +369,18 @@ fn reboot_refused(_: &mut World) -> Result<()> {
     let why =
         "the reboot was refused: EBUSY: Device or resource busy; the kernel's log names the file";
     refused(&words, 1, why)?;
+
+    if world.luo == Luo::Rust {
+        B.fail("freeze", 0, 1, Some(Errno::EBUSY as i32))?;
+        let session = Device::open()?.create_session(b"mine")?;
+        done!(session.preserve_fd(file.as_fd(), 7));
+        let kexec = reboot(RebootMode::RB_KEXEC).map_err(io::Error::from);
+        refused!(kexec, Errno::EBUSY);
+        let check = done("luoctl check", 0)?;
+        let warning = "warning files: 'mine', 0x7: 'luo-test-b' refused the last reboot: \
+                       Device or resource busy (os error 16)\n";
+        ensure!(check.contains(warning), "{check}");
+    }
     driver::reset()
 }
 
