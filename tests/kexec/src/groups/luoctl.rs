@@ -290,8 +290,8 @@ fn hold(world: &mut World) -> Result<()> {
         serde_json::from_str(&done(&format!("{hold} luoctl list --json"), 0)?)?;
     same!(json["sessions"][0]["name"], "vm");
     done(&format!("{hold} luoctl show none"), 66)?;
+    let shown = done(&format!("{hold} luoctl show vm"), 0)?;
     if world.luo == Luo::Rust {
-        let shown = done(&format!("{hold} luoctl show vm"), 0)?;
         let file = shown.lines().find(|line| line.starts_with("0x1\t"));
         same!(file, Some("0x1\tmemfd-v2\tpreserved"));
     }
@@ -370,17 +370,18 @@ fn reboot_refused(world: &mut World) -> Result<()> {
         "the reboot was refused: EBUSY: Device or resource busy; the kernel's log names the file";
     refused(&words, 1, why)?;
 
+    B.fail("freeze", 0, 1, Some(Errno::EBUSY as i32))?;
+    let session = Device::open()?.create_session(b"mine")?;
+    done!(session.preserve_fd(file.as_fd(), 7));
+    let kexec = reboot(RebootMode::RB_KEXEC).map_err(io::Error::from);
+    refused!(kexec, Errno::EBUSY);
+    let check = done("luoctl check", 0)?;
     if world.luo == Luo::Rust {
-        B.fail("freeze", 0, 1, Some(Errno::EBUSY as i32))?;
-        let session = Device::open()?.create_session(b"mine")?;
-        done!(session.preserve_fd(file.as_fd(), 7));
-        let kexec = reboot(RebootMode::RB_KEXEC).map_err(io::Error::from);
-        refused!(kexec, Errno::EBUSY);
-        let check = done("luoctl check", 0)?;
         let warning = "warning files: 'mine', 0x7: 'luo-test-b' refused the last reboot: \
                        Device or resource busy (os error 16)\n";
         ensure!(check.contains(warning), "{check}");
     }
+    drop(session);
     driver::reset()
 }
 
