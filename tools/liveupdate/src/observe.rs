@@ -34,7 +34,7 @@ mod name;
 mod parameters;
 mod process;
 
-pub use debugfs::{Debugfs, Flb, Handler, Handover, SessionLine};
+pub use debugfs::{Debugfs, Flb, Handler, Handover, Image, SessionLine};
 pub use fdinfo::{session, session_of, File, FileState, SessionInfo};
 pub use kexec::{Area, Kexec, Kho};
 pub use name::{Name, Token};

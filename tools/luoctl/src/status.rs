@@ -14,8 +14,8 @@ use crate::{
 use clap::Args;
 use liveupdate::{
     observe::{
-        boolean, parameters, Area, Debugfs, Direction, Flb, Handler, Handover, Kexec, Kho, Name,
-        Process, What,
+        self, boolean, parameters, Area, Debugfs, Direction, Flb, Handler, Handover, Kexec, Kho,
+        Name, Process, What,
     },
     DEVICE,
 };
@@ -138,6 +138,12 @@ impl Status {
             loaded => loaded.ok(),
         };
         let by_file_only = config.is_some_and(|config| !config.has("KEXEC"));
+        let carries_sessions = match debugfs.image() {
+            Ok(observe::Image::Carries) => Some(true),
+            Ok(observe::Image::Loses) => Some(false),
+            // A kernel that does not show it leaves one way to know.
+            _ => (loaded == Some(true) && by_file_only).then_some(true),
+        };
 
         let mut status = Self {
             kernel: uname()
@@ -157,7 +163,7 @@ impl Status {
             kho: KhoStatus::observe(enabled, &cmdline),
             image: Image {
                 loaded,
-                carries_sessions: (loaded == Some(true) && by_file_only).then_some(true),
+                carries_sessions,
                 load_disabled: Kexec.load_disabled().ok(),
             },
             outgoing: sessions.count(&Direction::Outgoing),

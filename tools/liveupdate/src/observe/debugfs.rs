@@ -35,6 +35,23 @@ pub enum Handover {
     Other(Name),
 }
 
+/// The image of the next kernel, by what becomes of the sessions.
+#[derive(Clone, Debug, Eq, PartialEq, strum::Display, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
+pub enum Image {
+    /// None is loaded.
+    None,
+    /// It carries them.
+    Carries,
+    /// It loses them, so the reboot will be refused: `kexec_load()` loaded it.
+    Loses,
+    /// It is being loaded or entered.
+    Busy,
+    /// What a newer kernel says.
+    #[strum(default, to_string = "{0}")]
+    Other(String),
+}
+
 /// A session, also if nobody has a descriptor of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -130,6 +147,11 @@ impl Debugfs {
         })
     }
 
+    /// What would become of the sessions with the image that is loaded.
+    pub fn image(&self) -> io::Result<Image> {
+        word("image", &self.line("image")?)
+    }
+
     /// The sessions of one direction, in the order of their creation.
     pub fn sessions(&self, direction: &Direction) -> io::Result<Vec<SessionLine>> {
         self.table(&format!("sessions/{direction}"), |[name, state, files]| {
@@ -213,6 +235,7 @@ mod tests {
             ("format_incoming", "luo-v5\n"),
             ("format_outgoing", "luo-fdt\n"),
             ("handover", "restored\n"),
+            ("image", "loses\n"),
             (
                 "sessions/outgoing",
                 "vm\\0401\tcreated\t2\nempty\tcreated\t0\n",
@@ -227,6 +250,7 @@ mod tests {
         assert_eq!(format(Direction::Incoming)?, Some("luo-v5".into()));
         assert_eq!(format(Direction::Outgoing)?, Some("luo-fdt".into()));
         assert_eq!(debugfs.handover()?, Handover::Restored);
+        assert_eq!(debugfs.image()?, Image::Loses);
         let session = |name: &str, state, files| SessionLine {
             name: name.into(),
             state,
