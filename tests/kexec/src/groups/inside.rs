@@ -67,13 +67,14 @@ pub const GROUP: Group = Group {
 const NOBODY: u32 = 65534;
 
 /// The files in debugfs.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "enabled",
     "flbs",
     "format_incoming",
     "format_outgoing",
     "handlers",
     "handover",
+    "image",
     "number",
     "sessions/incoming",
     "sessions/outgoing",
@@ -119,6 +120,8 @@ fn nothing_yet(_: &mut World) -> Result<()> {
         ("format_incoming", "-\n"),
         ("format_outgoing", "luo-v5\n"),
         ("handover", "none\n"),
+        // The next kernel is loaded already.
+        ("image", "carries\n"),
         ("sessions/outgoing", ""),
         ("sessions/incoming", ""),
     ] {
@@ -575,6 +578,7 @@ fn before_the_first_open(_: &mut World) -> Result<()> {
     same!(Some(debugfs.number()?), live_update_number()?);
     same!(debugfs.number()?, 1);
     same!(debugfs.handover()?, Handover::Pending);
+    same!(table("image")?, ["none"]);
     same!(
         debugfs.format(&Direction::Incoming)?,
         Some(Name::from("luo-v5"))

@@ -12,7 +12,10 @@ use crate::{
     Group, World,
 };
 use anyhow::Result;
-use liveupdate::Device;
+use liveupdate::{
+    observe::{Debugfs, Image},
+    Device,
+};
 use nix::{
     errno::Errno::{self, ENOENT, ENOEXEC},
     libc,
@@ -70,7 +73,9 @@ fn refused(_: &mut World) -> Result<()> {
     done!(session.preserve_fd(file.as_fd(), 1));
     done!(B.preserve(&session, 2)?);
     driver::reset()?;
+    same!(Debugfs::default().image()?, Image::Carries);
     done!(load(Some(&[0xf4; 4096])));
+    same!(Debugfs::default().image()?, Image::Loses);
 
     for _ in 0..2 {
         let mut log = Log::from_now()?;
@@ -84,6 +89,7 @@ fn refused(_: &mut World) -> Result<()> {
     drop(session);
     expect_thawed(&file)?;
     done!(load(None));
+    same!(Debugfs::default().image()?, Image::None);
     Ok(())
 }
 
