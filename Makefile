@@ -54,7 +54,7 @@ export O LINUX KDIR LLVM BINDGEN
 .NOTPARALLEL:
 .PHONY: help demo test kernel headers kunit selftest bench coverage lint install uninstall clean
 .PHONY: interop interop-c races hostile hostile-deferred fuzz fuzz-smoke memblock doctests
-.PHONY: compile-fail htmldocs tools-test
+.PHONY: compile-fail htmldocs luoctl tools-test
 .PHONY: test-debug kunit-debug selftest-debug
 .PHONY: deps vm fuzzer tests/fuzz/linux FORCE
 
@@ -67,6 +67,7 @@ help:
 	@echo 'make kunit                run the KUnit suites in QEMU; ARGS= takes a filter'
 	@echo 'make doctests             run the examples of what we add to the kernel crate'
 	@echo 'make selftest             run the selftests in QEMU, on both LUOs; IMPL= for one'
+	@echo 'make luoctl               build the command line tool, one static binary'
 	@echo 'make tools-test           run the tests of luoctl that need no machine of their own'
 	@echo 'make compile-fail         show that misuse of the driver API does not compile'
 	@echo 'make interop              live updates between this LUO and those in C of 7.2 and 7.3'
@@ -152,11 +153,17 @@ $(O)/kselftest/.built: $(O)/headers/.installed
 		OUTPUT=$(@D) KHDR_INCLUDES='-isystem $(O)/headers/include' LDFLAGS=-static
 	@touch $@
 
+static_cargo := env RUSTFLAGS='-C target-feature=+crt-static' $(cargo) \
+	--target x86_64-unknown-linux-gnu
+
 vm: | deps
 	@$(step) 'Building the VM harness' $(logs)/vm.log $(cargo) -p luo-vm
-	@$(step) 'Building the guest programs' $(logs)/guest.log \
-		env RUSTFLAGS='-C target-feature=+crt-static' $(cargo) \
-		--target x86_64-unknown-linux-gnu --workspace --exclude luo-vm --exclude luo-coverage
+	@$(step) 'Building the guest programs' $(logs)/guest.log $(static_cargo) \
+		--workspace --exclude luo-vm --exclude luo-coverage
+
+luoctl: | deps
+	@$(step) 'Building luoctl' $(logs)/luoctl.log $(static_cargo) -p luoctl
+	@echo 'It is $(guest)/luoctl'
 
 # On both LUOs, and what their callbacks did compared, unless one is asked for.
 both := selftest-rust selftest-c same-on-both
