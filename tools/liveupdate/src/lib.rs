@@ -109,7 +109,8 @@ impl Session {
     pub fn name(&self) -> io::Result<Vec<u8>> {
         let mut arg = raw::GetName::default();
         call(self.as_fd(), &mut arg)?;
-        Ok(arg.name.into_iter().take_while(|&byte| byte != 0).collect())
+        let end = arg.name.iter().position(|&byte| byte == 0);
+        Ok(arg.name[..end.unwrap_or(raw::NAME_LENGTH)].to_vec())
     }
 }
 
