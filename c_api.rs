@@ -26,12 +26,6 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-#[cfg(CONFIG_LIVEUPDATE_TEST)]
-extern "C" {
-    // Declared in kernel/liveupdate/luo_internal.h, which bindgen does not see.
-    fn liveupdate_test_register(fh: *mut c_void);
-}
-
 /// `liveupdate=` was seen on the command line.
 ///
 /// # Safety
@@ -143,7 +137,7 @@ pub(crate) unsafe extern "C" fn liveupdate_register_file_handler(
         // SAFETY: The handler was just registered.
         #[cfg(CONFIG_LIVEUPDATE_TEST)]
         unsafe {
-            liveupdate_test_register(fh.cast())
+            bindings::liveupdate_test_register(fh)
         };
 
         Ok(0)
