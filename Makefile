@@ -214,9 +214,10 @@ coverage: $(traced)/.built $(O)/kselftest/.built vm $(modules)
 	@$(step) 'Building the coverage tool' $(logs)/coverage.log $(cargo) -p luo-coverage
 	@tools/coverage.sh $(tree) $(traced) $(O) $(modules)
 
-# With 1G, KHO finds no room for a scratch area that such a kernel fits into.
+# With 1G, KHO finds no room for a scratch area that such a kernel fits into. It is so slow
+# that it logs every other callback for that.
 debug_memory := 2G
-debug_params := kho_scratch=32M,256M,256M panic_on_warn=1
+debug_params := kho_scratch=32M,256M,256M panic_on_warn=1 log_buf_len=4M
 
 kunit-debug: $(tree)-rust-debug/.built
 	@tools/kunit.sh $(tree) $(tree)-rust-debug $(O)/kunit-debug '$(ARGS)' --timeout 600 \
