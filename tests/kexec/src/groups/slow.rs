@@ -77,6 +77,14 @@ fn look<T>(thread: &ScopedJoinHandle<'_, T>, look: impl FnOnce() -> Result<()>) 
     Ok(())
 }
 
+/// Expects these files of debugfs to have something in them.
+fn expect_shown(files: &[&str]) -> Result<()> {
+    for file in files {
+        same!(table(file)?.is_empty(), false, file);
+    }
+    Ok(())
+}
+
 /// Expects the log to name exactly this one as slow: who, and what it did, at least so many
 /// milliseconds long.
 fn expect_notice(log: &mut Log, who: &str, what: &str) -> Result<()> {
@@ -124,10 +132,7 @@ fn preserve(_: &mut World) -> Result<()> {
                     ]
                 );
                 done!(device.create_session(b"another"));
-                for file in ["sessions/outgoing", "handlers"] {
-                    same!(table(file)?.is_empty(), false, file);
-                }
-                Ok(())
+                expect_shown(&["sessions/outgoing", "handlers"])
             })
         },
     )?;
@@ -190,12 +195,7 @@ fn flb_preserve(_: &mut World) -> Result<()> {
         || B.preserve(&session, 1),
         |thread| {
             wait_for(&session, 1, "preserving")?;
-            look(thread, || {
-                for file in ["sessions/outgoing", "handlers"] {
-                    same!(table(file)?.is_empty(), false, file);
-                }
-                Ok(())
-            })?;
+            look(thread, || expect_shown(&["sessions/outgoing", "handlers"]))?;
             // It may wait for the FLB.
             same!(table_of_driver("flbs")?.len(), FLBS.len());
             Ok(())
@@ -381,12 +381,7 @@ fn flb_retrieve(_: &mut World) -> Result<()> {
         || FLBS[2].incoming(),
         |thread| {
             thread::sleep(Duration::from_millis(200));
-            look(thread, || {
-                for file in ["sessions/incoming", "handlers"] {
-                    same!(table(file)?.is_empty(), false, file);
-                }
-                Ok(())
-            })?;
+            look(thread, || expect_shown(&["sessions/incoming", "handlers"]))?;
             same!(table_of_driver("flbs")?.len(), FLBS.len());
             Ok(())
         },
