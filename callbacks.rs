@@ -672,7 +672,14 @@ impl<T> PreservedFile<T> {
     /// Returns what the handler answers. May sleep.
     pub(crate) fn freeze(&self, fellows: &Fellows<'_>) -> Result {
         if let Some((ret, args)) = self.call::<FileFreeze>(fellows) {
-            callback_result(ret)?;
+            callback_result(ret).inspect_err(|err| {
+                let handler = &self.handler;
+
+                pr_warn!(
+                    "{} refused to freeze: {err:?}\n",
+                    AboutFile { handler, fellows }
+                );
+            })?;
             self.data.store(args.serialized_data, Relaxed);
         }
 
@@ -990,12 +997,15 @@ impl Flb {
             && !self.compatible().is_empty()
     }
 
+    /// The compatible string, with whatever stands behind its NUL.
+    pub(crate) fn compatible_field(&self) -> &[u8; 48] {
+        // SAFETY: By the type invariants the FLB is valid, and the string is constant.
+        unsafe { &(*self.0.get()).compatible }
+    }
+
     /// The compatible string, up to its NUL; nothing if it has none.
     pub(crate) fn compatible(&self) -> &[u8] {
-        // SAFETY: By the type invariants the FLB is valid, and the string is constant.
-        let field = unsafe { &(*self.0.get()).compatible };
-
-        until_nul(field).unwrap_or_default()
+        until_nul(self.compatible_field()).unwrap_or_default()
     }
 
     /// Pins its module.

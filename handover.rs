@@ -157,6 +157,14 @@ impl<T: fmt::Display> fmt::Display for Refused<'_, T> {
     }
 }
 
+impl<T: fmt::Display> Refused<'_, T> {
+    /// Tells the log, and who traces it that `field` of `record` is the reason.
+    pub(crate) fn tell(&self, record: &str, field: &str) {
+        pr_err!("{self}\n");
+        trace::luo_refuse(self.session, record, field);
+    }
+}
+
 /// Tells the log why there are no contents, if that is a verdict, and returns it; or else what this
 /// kernel failed with. `session` is where that was found, if in one.
 fn verdict(reason: ReadError, session: Option<Name>) -> Result<Verdict> {
@@ -169,8 +177,7 @@ fn verdict(reason: ReadError, session: Option<Name>) -> Result<Verdict> {
         why: &damage,
     };
 
-    pr_err!("{refused}\n");
-    trace::luo_refuse(session.as_ref(), damage.record, damage.field);
+    refused.tell(damage.record, damage.field);
     if PANIC.load(Relaxed) {
         panic(c"LUO: what the previous kernel handed over is damaged");
     }

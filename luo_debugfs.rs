@@ -11,9 +11,15 @@
 use crate::{
     abi::Escaped,
     luo_file::Registry,
-    luo_session::Sessions,
+    luo_session::{
+        Direction,
+        Incoming,
+        Outgoing,
+        Sessions, //
+    },
     Luo, //
 };
+use core::marker::PhantomData;
 use kernel::{
     debugfs::{
         RecordWriter,
@@ -36,38 +42,20 @@ static DIRECTORY: SetOnce<Pin<KBox<Scope<Directory>>>> = SetOnce::new();
 /// What the files of the directory show.
 struct Directory {
     luo: Option<&'static Luo>,
-    sessions: Option<(Outgoing, Incoming)>,
+    sessions: Option<(List<Outgoing>, List<Incoming>)>,
 }
 
-/// The sessions of this kernel.
-struct Outgoing(&'static Sessions);
+/// The sessions of one direction.
+struct List<D>(&'static Sessions, PhantomData<D>);
 
-/// The sessions of the previous kernel.
-struct Incoming(&'static Sessions);
-
-impl RecordWriter for Outgoing {
-    fn seek(&self, created: u64) -> Result<Option<u64>> {
-        Ok(self.0.outgoing_from(created)?.map(|(created, _)| created))
+impl<D: Direction> RecordWriter for List<D> {
+    fn seek(&self, position: u64) -> Result<Option<u64>> {
+        Ok(D::next(self.0, position)?.map(|(position, _)| position))
     }
 
-    fn write(&self, created: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.outgoing_from(created) {
-            Ok(Some((found, session))) if found == created => session.show(f),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl RecordWriter for Incoming {
-    fn seek(&self, place: u64) -> Result<Option<u64>> {
-        let found = self.0.incoming_from(place as usize);
-
-        Ok(found.map(|(place, _)| place as u64))
-    }
-
-    fn write(&self, place: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.incoming_from(place as usize) {
-            Some((found, session)) if found as u64 == place => session.show(f),
+    fn write(&self, position: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match D::next(self.0, position) {
+            Ok(Some((found, session))) if found == position => session.show(f),
             _ => Ok(()),
         }
     }
@@ -173,7 +161,11 @@ fn add_files<'data>(luo: &'data &'static Luo, directory: &ScopedDir<'data, '_>) 
 pub(crate) fn init(luo: Option<&'static Luo>) {
     let directory = Directory {
         luo,
-        sessions: luo.map(|luo| (Outgoing(&luo.sessions), Incoming(&luo.sessions))),
+        sessions: luo.map(|luo| {
+            let sessions = &luo.sessions;
+
+            (List(sessions, PhantomData), List(sessions, PhantomData))
+        }),
     };
     let directory = Scope::dir(directory, c"liveupdate", |shown, directory| {
         directory.read_callback_file(

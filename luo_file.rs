@@ -610,6 +610,19 @@ impl Drop for OutgoingSet {
     }
 }
 
+/// What there is to see of the files of a session.
+pub(crate) trait SessionFiles {
+    /// The name of the session.
+    fn session(&self) -> &Name;
+
+    /// The number of files, also of those that a handler is at work on. May sleep.
+    fn len(&self) -> usize;
+
+    /// Shows the files, each in a line, in the order in which they were preserved. Others may change
+    /// the session meanwhile, as it is not locked for longer than it takes to show a few. May sleep.
+    fn show(&self, seq: &SeqFile);
+}
+
 /// How far a file has come, as it is shown.
 enum FileState {
     /// Its handler is at work.
@@ -676,49 +689,9 @@ impl OutgoingFiles {
         })
     }
 
-    /// The name of the session.
-    pub(crate) fn session(&self) -> &Name {
-        &self.session
-    }
-
-    /// The number of files, also of those that are being preserved. May sleep.
-    pub(crate) fn len(&self) -> usize {
-        self.set.lock().places.files.len()
-    }
-
     /// Makes all files ordinary ones again, last to first. Nobody may be preserving one. May sleep.
     pub(crate) fn clear(&self) {
         self.set.lock().clear(Some(&self.session));
-    }
-
-    /// Shows the files, in order. Others may preserve some meanwhile, as the session is not locked
-    /// for longer than it takes to show a few. May sleep.
-    pub(crate) fn show(&self, seq: &SeqFile) {
-        let mut last = None;
-
-        while !seq.has_overflowed() {
-            let set = self.set.lock();
-            let files = &set.places.files;
-            // The last one that was shown was preserved: that does not go as long as there is a
-            // descriptor of the session.
-            let next = last.map_or(Some(0), |token| Some(files.place(&token)? + 1));
-            let places = next.into_iter().flat_map(|next| next..files.places());
-            let shown = places.filter_map(|place| files.nth(place)).zip(1..);
-
-            last = None;
-            for ((token, file), count) in shown {
-                let handler = file.as_ref().map(OutgoingFile::handler);
-
-                show_file(seq, *token, handler, set.state_of(*token, file));
-                if count >= SHOWN_AT_ONCE && file.is_some() {
-                    last = Some(*token);
-                    break;
-                }
-            }
-            if last.is_none() {
-                break;
-            }
-        }
     }
 
     /// Preserves the file that `fget` gets as `token`.
@@ -754,26 +727,17 @@ impl OutgoingFiles {
 
         let result = places.iter().try_for_each(|(token, file)| {
             file.freeze(&places.fellows(&self.session, token))
-                .inspect_err(|_| refused = Some((token, file.handler())))?;
+                .inspect_err(|err| refused = Some((token, *err)))?;
             frozen += 1;
 
             blocks.write(frozen - 1, file.to_wire(token))
         });
 
         if let Err(err) = result {
-            let refused = refused.map(|(token, handler)| {
-                pr_warn!(
-                    "session '{}', token {:#x}: the '{}' refused to freeze: {:?}\n",
-                    BStr::from_bytes(self.session.as_bytes()),
-                    token,
-                    BStr::from_bytes(handler.compatible()),
-                    err
-                );
-                Reboot::Refused(token, err)
-            });
-
             set.unfreeze(&self.session, frozen);
-            set.reboot = refused.unwrap_or(Reboot::Undone);
+            if let Some((token, err)) = refused {
+                set.reboot = Reboot::Refused(token, err);
+            }
             return Err(err);
         }
         set.reboot = Reboot::Frozen;
@@ -795,6 +759,44 @@ impl OutgoingFiles {
     /// Whether a C kernel would refuse so many files.
     pub(crate) fn exceeds_c(&self) -> bool {
         self.set.lock().blocks.exceeds_c()
+    }
+}
+
+impl SessionFiles for OutgoingFiles {
+    fn session(&self) -> &Name {
+        &self.session
+    }
+
+    fn len(&self) -> usize {
+        self.set.lock().places.files.len()
+    }
+
+    fn show(&self, seq: &SeqFile) {
+        let mut last = None;
+
+        while !seq.has_overflowed() {
+            let set = self.set.lock();
+            let files = &set.places.files;
+            // The last one that was shown was preserved: that does not go as long as there is a
+            // descriptor of the session.
+            let next = last.map_or(Some(0), |token| Some(files.place(&token)? + 1));
+            let places = next.into_iter().flat_map(|next| next..files.places());
+            let shown = places.filter_map(|place| files.nth(place)).zip(1..);
+
+            last = None;
+            for ((token, file), count) in shown {
+                let handler = file.as_ref().map(OutgoingFile::handler);
+
+                show_file(seq, *token, handler, set.state_of(*token, file));
+                if count >= SHOWN_AT_ONCE && file.is_some() {
+                    last = Some(*token);
+                    break;
+                }
+            }
+            if last.is_none() {
+                break;
+            }
+        }
     }
 }
 
@@ -1137,42 +1139,9 @@ impl IncomingFiles {
         }))
     }
 
-    /// The name of the session.
-    pub(crate) fn session(&self) -> &Name {
-        &self.session
-    }
-
-    /// The number of files that were not let go of. May sleep.
-    pub(crate) fn len(&self) -> usize {
-        self.set.lock().files.len()
-    }
-
     /// Whether all files were let go of. May sleep.
     pub(crate) fn is_finished(&self) -> bool {
         self.set.lock().finished
-    }
-
-    /// Shows the files, in the order in which they were preserved. Others may retrieve or finish
-    /// them meanwhile, as the session is not locked for longer than it takes to show a few. May
-    /// sleep.
-    pub(crate) fn show(&self, seq: &SeqFile) {
-        let mut next = 0;
-
-        // No file is ever added, so their places stay what they are.
-        while !seq.has_overflowed() {
-            let set = self.set.lock();
-            let end = set.files.places().min(next + SHOWN_AT_ONCE);
-
-            if next >= end {
-                break;
-            }
-            for (token, place) in (next..end).filter_map(|place| set.files.nth(place)) {
-                let (handler, state) = set.state_of(place);
-
-                show_file(seq, *token, Some(handler), state);
-            }
-            next = end;
-        }
     }
 
     /// Returns the file of `token`. Its handler makes it the first time; asked again, this returns
@@ -1273,5 +1242,35 @@ impl IncomingFiles {
         }
 
         Ok(())
+    }
+}
+
+impl SessionFiles for IncomingFiles {
+    fn session(&self) -> &Name {
+        &self.session
+    }
+
+    fn len(&self) -> usize {
+        self.set.lock().files.len()
+    }
+
+    fn show(&self, seq: &SeqFile) {
+        let mut next = 0;
+
+        // No file is ever added, so their places stay what they are.
+        while !seq.has_overflowed() {
+            let set = self.set.lock();
+            let end = set.files.places().min(next + SHOWN_AT_ONCE);
+
+            if next >= end {
+                break;
+            }
+            for (token, place) in (next..end).filter_map(|place| set.files.nth(place)) {
+                let (handler, state) = set.state_of(place);
+
+                show_file(seq, *token, Some(handler), state);
+            }
+            next = end;
+        }
     }
 }

@@ -22,8 +22,8 @@
 
 use crate::{
     abi::{
-        put,
-        record as wire, //
+        record as wire,
+        string_field, //
     },
     callbacks::{
         FileHandler,
@@ -395,14 +395,12 @@ impl Flb {
             return None;
         };
         let files = count.files();
-        let mut name = [0; 48];
 
         if files == 0 {
             return None;
         }
-        put(&mut name, self.compatible());
         let flb = wire::Flb {
-            name,
+            name: string_field(self.compatible_field()),
             data: object.data(),
             count: files.into(),
         };

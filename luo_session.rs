@@ -63,7 +63,8 @@ use crate::{
     luo_file::{
         IncomingFiles,
         OutgoingFiles,
-        Registry, //
+        Registry,
+        SessionFiles, //
     },
     table::{
         Keyed,
@@ -126,7 +127,7 @@ mod alloc_tests;
 /// What differs between sessions of this and of the previous kernel.
 pub(crate) trait Direction: Sized + 'static {
     /// The files of a session.
-    type Files: Send + Sync;
+    type Files: SessionFiles + Send + Sync;
 
     /// What else there is to know of a session.
     type State: Send + Sync;
@@ -134,17 +135,15 @@ pub(crate) trait Direction: Sized + 'static {
     /// What it is called in what is shown.
     const NAME: &'static str;
 
-    /// The name of the session that has these files.
-    fn session(files: &Self::Files) -> &Name;
-
     /// How far a session has come, in a word.
     fn state(session: &Session<Self>) -> &'static str;
 
-    /// The number of its files.
-    fn count(files: &Self::Files) -> usize;
-
-    /// Shows its files, each in a line.
-    fn show_files(files: &Self::Files, seq: &SeqFile);
+    /// The first session at a position of `sessions` or behind it, and its own. Those of a session
+    /// are in the order of creation, and stay what they are.
+    ///
+    /// Returns `EBUSY` while a reboot freezes them, which takes as long as their drivers like. May
+    /// sleep.
+    fn next(sessions: &Sessions, position: u64) -> Result<Option<(u64, Arc<Session<Self>>)>>;
 
     /// Answers an ioctl that exists in one direction only.
     fn ioctl(session: &Session<Self>, ioctl: &Ioctl, arg: &Argument) -> Result;
@@ -188,14 +187,14 @@ impl<D: Direction> Session<D> {
     pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = Escaped(self.name().as_bytes());
         let state = D::state(self);
-        let count = D::count(&self.files);
+        let count = self.files.len();
 
         f.write_fmt(fmt!("{name}\t{state}\t{count}\n"))
     }
 
     /// What it is called.
     fn name(&self) -> &Name {
-        D::session(&self.files)
+        self.files.session()
     }
 
     /// Answers an ioctl of a session's file descriptor.
@@ -262,8 +261,8 @@ impl<D: Direction> Operations for Session<D> {
         seq_print!(seq, "luo-session:\t{name}\n");
         seq_print!(seq, "luo-direction:\t{}\n", D::NAME);
         seq_print!(seq, "luo-state:\t{}\n", D::state(&session));
-        seq_print!(seq, "luo-files:\t{}\n", D::count(&session.files));
-        D::show_files(&session.files, seq);
+        seq_print!(seq, "luo-files:\t{}\n", session.files.len());
+        session.files.show(seq);
     }
 }
 
@@ -282,20 +281,19 @@ impl Direction for Outgoing {
 
     const NAME: &'static str = "outgoing";
 
-    fn session(files: &OutgoingFiles) -> &Name {
-        files.session()
-    }
-
     fn state(_session: &Session<Self>) -> &'static str {
         "created"
     }
 
-    fn count(files: &OutgoingFiles) -> usize {
-        files.len()
-    }
+    fn next(sessions: &Sessions, position: u64) -> Result<Option<(u64, Arc<Session<Self>>)>> {
+        let outgoing = match sessions.gate.try_read() {
+            Some(_gate) => sessions.outgoing.lock(),
+            // A reboot that has frozen them keeps the gate for good.
+            None => sessions.outgoing.try_lock().ok_or(EBUSY)?,
+        };
+        let found = outgoing.sessions.first_not(|it| it.state < position);
 
-    fn show_files(files: &OutgoingFiles, seq: &SeqFile) {
-        files.show(seq);
+        Ok(found.map(|session| (session.state, session.clone())))
     }
 
     #[inline]
@@ -344,10 +342,6 @@ impl Direction for Incoming {
 
     const NAME: &'static str = "incoming";
 
-    fn session(files: &IncomingFiles) -> &Name {
-        files.session()
-    }
-
     fn state(session: &Session<Self>) -> &'static str {
         if session.files.is_finished() {
             "finished"
@@ -358,12 +352,12 @@ impl Direction for Incoming {
         }
     }
 
-    fn count(files: &IncomingFiles) -> usize {
-        files.len()
-    }
+    fn next(sessions: &Sessions, position: u64) -> Result<Option<(u64, Arc<Session<Self>>)>> {
+        let incoming = sessions.incoming.lock();
+        // None is ever added, so their places stay what they are.
+        let found = incoming.sessions.next(position as usize);
 
-    fn show_files(files: &IncomingFiles, seq: &SeqFile) {
-        files.show(seq);
+        Ok(found.map(|(place, session)| (place as u64, session.clone())))
     }
 
     #[inline]
@@ -627,8 +621,7 @@ impl IncomingTable {
                 why: fmt!("no file handler '{handler}' for token {token:#x}"),
             };
 
-            pr_err!("{refused}\n");
-            trace::luo_refuse(Some(session), "luo_file_ser", "compatible");
+            refused.tell("luo_file_ser", "compatible");
         }
 
         Ok(())
@@ -822,33 +815,5 @@ impl Sessions {
             (Standing::Something, Stage::Restored) => f.write_str("restored"),
             (Standing::Something, _) => f.write_str("pending"),
         }
-    }
-
-    /// The first session of this kernel before whose creation there had been so many, or more; and
-    /// how many exactly.
-    ///
-    /// Returns `EBUSY` while a reboot freezes them, which takes as long as their drivers like. May
-    /// sleep.
-    pub(crate) fn outgoing_from(
-        &self,
-        created: u64,
-    ) -> Result<Option<(u64, Arc<Session<Outgoing>>)>> {
-        let outgoing = match self.gate.try_read() {
-            Some(_gate) => self.outgoing.lock(),
-            // A reboot that has frozen them keeps the gate for good.
-            None => self.outgoing.try_lock().ok_or(EBUSY)?,
-        };
-        let found = outgoing.sessions.first_not(|it| it.state < created);
-
-        Ok(found.map(|session| (session.state, session.clone())))
-    }
-
-    /// The first session of the previous kernel at a place of their table or behind it, and its
-    /// place. May sleep.
-    pub(crate) fn incoming_from(&self, place: usize) -> Option<(usize, Arc<Session<Incoming>>)> {
-        let incoming = self.incoming.lock();
-        let (place, session) = incoming.sessions.next(place)?;
-
-        Some((place, session.clone()))
     }
 }
