@@ -217,6 +217,15 @@ struct AboutFile<'a> {
     fellows: &'a Fellows<'a>,
 }
 
+impl AboutFile<'_> {
+    /// Tells the log why the reboot fails.
+    #[cold]
+    #[inline(never)]
+    fn refused_to_freeze(self, err: Error) {
+        pr_warn!("{self} refused to freeze: {err:?}\n");
+    }
+}
+
 impl Subject for AboutFile<'_> {
     type Ops = bindings::liveupdate_file_ops;
     type Args = FileArgs;
@@ -673,12 +682,11 @@ impl<T> PreservedFile<T> {
     pub(crate) fn freeze(&self, fellows: &Fellows<'_>) -> Result {
         if let Some((ret, args)) = self.call::<FileFreeze>(fellows) {
             callback_result(ret).inspect_err(|err| {
-                let handler = &self.handler;
-
-                pr_warn!(
-                    "{} refused to freeze: {err:?}\n",
-                    AboutFile { handler, fellows }
-                );
+                AboutFile {
+                    handler: &self.handler,
+                    fellows,
+                }
+                .refused_to_freeze(*err)
             })?;
             self.data.store(args.serialized_data, Relaxed);
         }

@@ -57,6 +57,7 @@ fn before_nul(word: u64) -> Option<u64> {
 }
 
 /// A field, made of words, with nothing but NULs behind its first one.
+#[inline(always)]
 pub(crate) fn string_field<const N: usize>(field: &[u8; N]) -> [u8; N] {
     let mut string = [0; N];
 
