@@ -75,6 +75,9 @@ impl World {
     }
 }
 
+/// What is asked for instead of a group.
+const ALONE: [&str; 4] = ["list", "started_with", "wait", "list_damages"];
+
 /// Tests live update across kexecs.
 #[derive(Parser)]
 struct Arguments {
@@ -84,11 +87,14 @@ struct Arguments {
     /// Tell what this program was started with: files, and names that they have
     #[arg(long)]
     started_with: bool,
+    /// Write a line, and wait to be ended
+    #[arg(long)]
+    wait: bool,
     /// List all damages in the same way
     #[arg(long, exclusive = true)]
     list_damages: bool,
     /// The group, or the damage, to run
-    #[arg(short, long, required_unless_present_any = ["list", "list_damages", "started_with"])]
+    #[arg(short, long, required_unless_present_any = ALONE)]
     group: Option<String>,
     /// The stage of the group to run
     #[arg(short, long, default_value_t = 1)]
@@ -98,7 +104,7 @@ struct Arguments {
         long,
         env = "LUO_IMPL",
         value_delimiter = ',',
-        required_unless_present_any = ["list", "list_damages", "started_with"]
+        required_unless_present_any = ALONE
     )]
     luo: Vec<Luo>,
 }
@@ -110,6 +116,7 @@ fn main() -> Result<ExitCode> {
     match (arguments.group, of(turn), of(turn + 1)) {
         // There are two at most, so the one before is the one after.
         (Some(group), Some(luo), Some(previous)) => run(&group, arguments.stage, luo, previous),
+        _ if arguments.wait => luoctl::wait(),
         _ if arguments.started_with => luoctl::started_with(),
         _ => {
             if arguments.list {

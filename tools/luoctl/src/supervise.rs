@@ -5,14 +5,20 @@
 
 use crate::failure::{Exit, Failure, Outcome, Trying};
 use nix::{
-    sys::signal::{kill, SigSet, Signal},
+    errno::Errno,
+    spawn::{posix_spawn, PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags},
+    sys::{
+        signal::{kill, SigSet, SigmaskHow, Signal},
+        wait::{waitpid, WaitPidFlag, WaitStatus},
+    },
     unistd::Pid,
 };
 use std::{
-    ffi::OsString,
-    os::unix::process::ExitStatusExt,
+    env,
+    ffi::{CString, OsStr, OsString},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::Command,
 };
 
 /// What a terminal sends to all of its foreground, the program included.
@@ -68,21 +74,22 @@ impl Program {
 
     /// Runs it to its end.
     pub fn run(&self) -> Outcome {
-        let mut child = self
-            .command()
-            .spawn()
-            .map_err(|error| self.not_started(error))?;
-        let pid = Pid::from_raw(child.id().cast_signed());
         let signals: SigSet = FROM_TERMINAL
             .into_iter()
             .chain(FORWARDED)
             .chain([Signal::SIGCHLD])
             .collect();
-        // The program has been started, so that it does not inherit this.
-        signals.thread_block().trying("signals")?;
+        // From before there is a program, so that none ends us alone.
+        let mask = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK);
+        let pid = self
+            .start(&mask.trying("signals")?)
+            .map_err(|errno| self.not_started(errno.into()))?;
         loop {
-            if let Some(status) = child.try_wait().trying(self.path.display())? {
-                return Ok(status_of(status));
+            match waitpid(pid, Some(WaitPidFlag::WNOHANG)).trying(self.path.display())? {
+                WaitStatus::Exited(_, status) => return Ok(status_of(status)),
+                // What a shell makes of it.
+                WaitStatus::Signaled(_, signal, _) => return Ok(status_of(128 + signal as i32)),
+                _ => {}
             }
             let signal = signals.wait().trying("signals")?;
             if FORWARDED.contains(&signal) {
@@ -91,11 +98,41 @@ impl Program {
             }
         }
     }
+
+    /// Starts it with this signal mask, for which the standard library has no word.
+    fn start(&self, mask: &SigSet) -> nix::Result<Pid> {
+        let mut attributes = PosixSpawnAttr::init()?;
+        attributes.set_sigmask(mask)?;
+        // A Rust program ignores it.
+        attributes.set_sigdefault(&Signal::SIGPIPE.into())?;
+        attributes.set_flags(
+            PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF,
+        )?;
+        let words = [self.path.as_os_str()].into_iter();
+        let words = words.chain(self.arguments.iter().map(OsString::as_os_str));
+        let arguments: Vec<_> = words.map(c_string).collect::<Result<_, _>>()?;
+        let environment: Vec<_> = env::vars_os()
+            .map(|(name, value)| {
+                let mut variable = name;
+                variable.push("=");
+                variable.push(value);
+                c_string(&variable)
+            })
+            .collect::<Result<_, _>>()?;
+        posix_spawn(
+            self.path.as_path(),
+            &PosixSpawnFileActions::init()?,
+            &attributes,
+            &arguments,
+            &environment,
+        )
+    }
 }
 
-/// What a shell makes of how a program ended.
-fn status_of(status: ExitStatus) -> u8 {
-    let signal = status.signal().map(|signal| 128 + signal);
-    let status = status.code().or(signal).unwrap_or_default();
+fn c_string(text: &OsStr) -> nix::Result<CString> {
+    CString::new(text.as_bytes()).map_err(|_| Errno::EINVAL)
+}
+
+fn status_of(status: i32) -> u8 {
     u8::try_from(status).unwrap_or(u8::MAX)
 }

@@ -9,6 +9,7 @@ use crate::{
     differences::Luo,
     driver::{self, B},
     file::{expect_frozen, expect_thawed, memfd},
+    process::eventually,
     Group, World,
 };
 use anyhow::{bail, ensure, Context, Result};
@@ -22,7 +23,7 @@ use nix::{
         signal::{kill, Signal},
         wait::{waitpid, WaitStatus},
     },
-    unistd::{fork, ForkResult, Pid},
+    unistd::{fork, pause, ForkResult, Pid},
 };
 use std::{
     env,
@@ -34,8 +35,6 @@ use std::{
     },
     path::Path,
     process::{self, Child, Command, ExitCode, Stdio},
-    thread,
-    time::Duration,
 };
 
 pub const GROUP: Group = Group {
@@ -302,16 +301,15 @@ fn hold(world: &mut World) -> Result<()> {
 fn signals(_: &mut World) -> Result<()> {
     let file = inheritable(b"file")?;
     let words = format!(
-        "luoctl hold vm 1={} -- luoctl keep outgoing none",
+        "luoctl hold vm 1={} -- luo-kexec-tests --wait",
         file.as_raw_fd()
     );
-    let child = command(&words)?
+    let mut child = command(&words)?
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    while listed("vm")?.is_none() {
-        thread::sleep(Duration::from_millis(100));
-    }
+    let started = child.stdout.as_mut().context("no output")?;
+    started.read_exact(&mut [0])?;
     expect_frozen(&file)?;
     kill(Pid::from_raw(child.id().try_into()?), Signal::SIGTERM)?;
     same!(said(&words, child)?.status, 128 + Signal::SIGTERM as i32);
@@ -425,7 +423,9 @@ fn get_again(_: &mut World) -> Result<()> {
     same!(listed(name)?, Some(format!("luoctl({pid})")));
     same!(done(&format!("luoctl get {name} -o /tmp/file"), 0)?, "");
     same!(fs::read("/tmp/file")? == long(), true);
-    same!(Path::new(&format!("/proc/{pid}")).exists(), false);
+    eventually("the keeper is gone", || {
+        Ok(!Path::new(&format!("/proc/{pid}")).exists())
+    })?;
     same!(listed(name)?, None);
     Ok(())
 }
@@ -465,6 +465,14 @@ fn take_again(_: &mut World) -> Result<()> {
 fn nothing_to_take(_: &mut World) -> Result<()> {
     same!(done("luoctl list", 0)?, "");
     Ok(())
+}
+
+/// Tells that this program runs, and waits to be ended.
+pub fn wait() -> Result<ExitCode> {
+    println!();
+    loop {
+        pause();
+    }
 }
 
 /// Tells what `luoctl take` has given to this program.
