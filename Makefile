@@ -52,7 +52,7 @@ export O LINUX KDIR LLVM BINDGEN
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test kernel headers kunit selftest bench coverage lint install uninstall clean
+.PHONY: help demo demo-vm test kernel headers kunit selftest bench coverage lint install uninstall clean
 .PHONY: interop interop-c races hostile hostile-deferred fuzz fuzz-smoke memblock doctests
 .PHONY: compile-fail htmldocs luoctl tools-test
 .PHONY: test-debug kunit-debug selftest-debug
@@ -60,6 +60,7 @@ export O LINUX KDIR LLVM BINDGEN
 
 help:
 	@echo 'make demo                 boot this LUO in QEMU and live-update it, from nothing'
+	@echo 'make demo-vm              live-update the host of a running virtual machine, from nothing'
 	@echo 'make test                 lint, KUnit, fuzzing, selftests, hand-overs to and from C, from nothing'
 	@echo 'make test-debug           KUnit and the selftests on a kernel that checks itself'
 	@echo 'make kernel               build a kernel: $(kernel)'
@@ -100,13 +101,14 @@ $(tree)/.staged: FORCE | deps $(if $(KDIR),,$(source))
 smp := rust-bench-smp c-bench-smp
 bench := rust-bench c-bench $(smp) stock-bench
 deferred := rust-deferred c-deferred
-builds := $(addprefix $(tree)-,rust c rust-debug $(bench) $(deferred))
+builds := $(addprefix $(tree)-,rust c rust-debug rust-vm $(bench) $(deferred))
 $(builds:%=%/.config): $(tree)-%/.config: $(tree)/.staged $(filter %Kconfig,$(sources)) \
 		tests/kernel.config tools/configure.sh
 	@$(step) 'Configuring Linux $(LINUX) with the LUO in $*' $(logs)/config-$*.log \
 		tools/configure.sh $(from) $(@D) $* $(kmake) O=$(@D)
 
 $(tree)-rust-debug/.config: tests/debug.config
+$(tree)-rust-vm/.config: tests/vm.config
 $(bench:%=$(tree)-%/.config): tests/bench.config
 $(smp:%=$(tree)-%/.config): tests/smp.config
 $(deferred:%=$(tree)-%/.config): tests/deferred.config
@@ -247,6 +249,11 @@ hostile-deferred: $(deferred:%=$(tree)-%/.built) vm
 demo: $(tree)-rust/.built vm
 	@$(O)/cargo/release/luo-vm demo --kernel $(tree)-rust --guest $(guest) --out $(O)/demo
 
+demo-vm: $(tree)-rust-vm/.built vm
+	@$(step) 'Building the guest that survives' $(logs)/demo-vm.log $(static_cargo) -p luo-demo-vm
+	@$(O)/cargo/release/luo-vm demo-vm --kernel $(tree)-rust-vm --guest $(guest) \
+		--out $(O)/demo-vm --accel icount --memory 2G --timeout 600
+
 bench: $(bench:%=$(tree)-%/.built) vm
 	@$(O)/cargo/release/luo-vm bench --c $(tree)-c-bench --rust $(tree)-rust-bench \
 		--stock $(tree)-stock-bench --c-smp $(tree)-c-bench-smp \
@@ -294,7 +301,7 @@ lint: $(tree)-rust/.built tests/fuzz/linux
 	@tools/lint.sh $(tree) $(tree)-rust $(O)
 
 test: | deps
-	@tools/test.sh $(O) 'lint tools-test compile-fail memblock kunit doctests fuzz-smoke $(both) interop-c' $(MAKE)
+	@tools/test.sh $(O) 'lint tools-test compile-fail memblock kunit doctests fuzz-smoke $(both) interop-c demo-vm' $(MAKE)
 
 install uninstall:
 	@tools/install.sh $@ $(LINUX) '$(KDIR)'

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counts instructions: where QEMU runs with `-icount shift=0`, the timestamp counter advances by
-//! one with each of them, in the kernel and here.
+//! Counts instructions, in the kernel and here.
 
 use anyhow::Context;
 use anyhow::Result;
@@ -16,10 +15,7 @@ const LAST: usize = 16;
 const UNDISTURBED: usize = 100;
 
 /// The instructions up to now.
-pub fn now() -> u64 {
-    // SAFETY: Every x86-64 processor has the counter, and Linux lets programs read it.
-    unsafe { std::arch::x86_64::_rdtsc() }
-}
+pub use luo_guest::timestamp as now;
 
 /// Returns right after a timer interrupt, when the next one is far away.
 pub fn settle() {

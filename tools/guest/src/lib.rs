@@ -7,6 +7,8 @@
 //! order with what the kernel itself has to say, and its tag keeps it apart
 //! from that. A program that prints "BUG:" is therefore no kernel bug.
 
+pub mod vm;
+
 use anyhow::Context;
 use anyhow::Result;
 use liveupdate::kexec;
@@ -82,6 +84,8 @@ pub enum Report {
     Rebooting,
     /// The first descriptor was retrieved.
     Retrieved,
+    /// Something happened to the virtual machine inside this machine.
+    Vm(vm::Event),
     /// A benchmark's result.
     Measured {
         /// What was measured.
@@ -102,6 +106,13 @@ pub struct File {
     pub bytes: u64,
     /// XXH64 of the contents.
     pub checksum: u64,
+}
+
+/// The processor's timestamp counter, which goes on across a kexec. Where QEMU runs with
+/// `-icount shift=0`, it advances by one with each instruction, and in a nanosecond.
+pub fn timestamp() -> u64 {
+    // SAFETY: Every x86-64 processor has the counter, and Linux lets programs read it.
+    unsafe { std::arch::x86_64::_rdtsc() }
 }
 
 /// Writes `text` under `tag` into the kernel's log, in as many records as it needs.

@@ -123,7 +123,10 @@ impl Story {
                     gap.as_secs_f64()
                 ))
             }
-            Report::Ended { .. } | Report::Failed { .. } | Report::Measured { .. } => None,
+            Report::Ended { .. }
+            | Report::Failed { .. }
+            | Report::Vm(_)
+            | Report::Measured { .. } => None,
         }
     }
 

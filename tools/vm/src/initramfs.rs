@@ -2,37 +2,43 @@
 
 //! An initramfs, packed by the kernel build's own tool.
 
-use anyhow::ensure;
-use anyhow::Context;
-use anyhow::Result;
-use std::fmt::Write;
-use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use tempfile::TempDir;
+use anyhow::{ensure, Context, Result};
+use std::{
+    collections::BTreeSet,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 const SKELETON: &str = "\
-dir /bin 0755 0 0
-dir /boot 0755 0 0
 dir /dev 0755 0 0
-dir /lib 0755 0 0
 nod /dev/console 0600 0 0 c 5 1
 ";
 
-/// Packs `files`, each a path here and its path in the guest, into `scratch`.
-pub fn pack(build: &Path, files: &[(PathBuf, String)], scratch: &TempDir) -> Result<PathBuf> {
+/// Packs `files`, each a path here and its path in the guest, into an image in the directory
+/// `scratch`.
+pub fn pack(build: &Path, files: &[(PathBuf, String)], scratch: &Path) -> Result<PathBuf> {
     let mut list = SKELETON.to_owned();
+    // In their order, each precedes what is in it.
+    let directories: BTreeSet<_> = files
+        .iter()
+        .flat_map(|(_, to)| Path::new(to).ancestors().skip(1))
+        .filter(|directory| directory.parent().is_some())
+        .collect();
+    for directory in directories {
+        writeln!(list, "dir {} 0755 0 0", directory.display())?;
+    }
     for (from, to) in files {
         let from = from
             .canonicalize()
             .with_context(|| from.display().to_string())?;
         writeln!(list, "file {to} {} 0755 0 0", from.display())?;
     }
-    let list_path = scratch.path().join("list");
+    let list_path = scratch.join("list");
     fs::write(&list_path, list)?;
 
-    let image = scratch.path().join("initramfs");
+    let image = scratch.join("initramfs");
     let tool = build.join("usr/gen_init_cpio");
     let status = Command::new(&tool)
         .arg("-o")

@@ -16,6 +16,7 @@ pub mod tap;
 mod vm;
 
 pub use console::Line;
+pub use initramfs::pack;
 pub use run::End;
 pub use run::Failure;
 pub use run::Run;

@@ -5,6 +5,7 @@
 mod bench;
 mod compare;
 mod demo;
+mod demo_vm;
 mod hostile;
 mod selftest;
 
@@ -35,6 +36,8 @@ enum Command {
     Hostile(hostile::Hostile),
     /// Carry memory across one live update, and tell the story
     Demo(demo::Demo),
+    /// Carry a guest of QEMU across live updates of its host, and tell the story
+    DemoVm(demo_vm::DemoVm),
     /// Count what the C and the Rust LUO cost, side by side
     Bench(bench::Bench),
 }
@@ -117,6 +120,7 @@ fn main() -> ExitCode {
         Command::Compare(compare) => compare.run(),
         Command::Hostile(hostile) => hostile.run(),
         Command::Demo(demo) => demo.run(),
+        Command::DemoVm(demo_vm) => demo_vm.run(),
         Command::Bench(bench) => bench.run(),
     };
     match passed {

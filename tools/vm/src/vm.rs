@@ -147,18 +147,22 @@ impl Vm {
     /// `ranges`, as QEMU's `-dfilter` takes them: only known without KASLR, which is switched off.
     /// So is remembering who allocated what: such a kernel is not optimised, and its call stacks
     /// are deeper than it remembers.
-    pub fn trace(mut self, ranges: &str, trace: &Path) -> Self {
-        self.qemu_args = ["-d", "in_asm", "-dfilter", ranges, "-D"]
-            .map(OsString::from)
-            .into();
-        self.qemu_args.push(trace.into());
-        self.params(["nokaslr", luo_guest::NO_OWNERS])
+    pub fn trace(self, ranges: &str, trace: &Path) -> Self {
+        self.qemu_args(["-d", "in_asm", "-dfilter", ranges, "-D"])
+            .qemu_args([trace])
+            .params(["nokaslr", luo_guest::NO_OWNERS])
+    }
+
+    /// Gives QEMU more arguments.
+    pub fn qemu_args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.qemu_args.extend(args.into_iter().map(Into::into));
+        self
     }
 
     /// Runs the machine to its end, or to its timeout, and shows `watch` every line.
     pub fn run(&self, watch: impl FnMut(&Line)) -> Result<Run> {
         let scratch = tempfile::tempdir()?;
-        let initramfs = initramfs::pack(&self.build, &self.files, &scratch)?;
+        let initramfs = initramfs::pack(&self.build, &self.files, scratch.path())?;
         let log = File::create(&self.log).with_context(|| self.log.display().to_string())?;
         let mut qemu = self.qemu(&initramfs, &log)?;
         let followed = self.follow(&mut qemu, log, watch);
