@@ -252,7 +252,7 @@ demo: $(tree)-rust/.built vm
 demo-vm: $(tree)-rust-vm/.built vm
 	@$(step) 'Building the guest that survives' $(logs)/demo-vm.log $(static_cargo) -p luo-demo-vm
 	@$(O)/cargo/release/luo-vm demo-vm --kernel $(tree)-rust-vm --guest $(guest) \
-		--out $(O)/demo-vm --accel icount --memory 2G --timeout 600
+		--out $(O)/demo-vm --accel icount --memory 2G --timeout 300
 
 bench: $(bench:%=$(tree)-%/.built) vm
 	@$(O)/cargo/release/luo-vm bench --c $(tree)-c-bench --rust $(tree)-rust-bench \

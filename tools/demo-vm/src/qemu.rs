@@ -118,7 +118,7 @@ impl Qemu {
             match waitpid(None, None) {
                 Ok(WaitStatus::Exited(_, 0)) => {}
                 Ok(status) => bail!("QEMU: {status:?}"),
-                Err(Errno::ECHILD) => return Ok(()),
+                Err(Errno::ECHILD) => return self.serial.end(),
                 Err(errno) => return Err(errno.into()),
             }
         }

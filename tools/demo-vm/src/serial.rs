@@ -3,60 +3,65 @@
 //! What the guest says on its serial line.
 
 use crate::tell;
-use anyhow::{Context, Result};
+use anyhow::{anyhow, Context, Result};
 use luo_guest::vm::{Tick, What};
 use std::{
-    io::{self, PipeReader, PipeWriter, Read},
+    io::{self, BufRead, BufReader, PipeReader, PipeWriter},
     sync::mpsc::{self, Receiver, Sender},
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
-/// How long the guest may be silent: not as long as its host waits for us.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the guest may be silent.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The line's other end: passes on what comes, and knows when the guest counts.
-pub struct Serial(Receiver<()>);
+pub struct Serial {
+    counted: Receiver<()>,
+    listener: JoinHandle<Result<()>>,
+}
 
 impl Serial {
     /// A line, and the end for the guest.
     pub fn new() -> Result<(Self, PipeWriter)> {
         let (reader, writer) = io::pipe()?;
-        let (sender, receiver) = mpsc::channel();
-        thread::spawn(move || listen(reader, &sender));
-        Ok((Self(receiver), writer))
+        let (sender, counted) = mpsc::channel();
+        let listener = thread::spawn(move || listen(reader, &sender));
+        Ok((Self { counted, listener }, writer))
     }
 
     /// Waits until the guest has counted so often from now on.
     pub fn count(&self, times: usize) -> Result<()> {
-        while self.0.try_recv().is_ok() {}
+        while self.counted.try_recv().is_ok() {}
         for _ in 0..times {
-            self.0
+            self.counted
                 .recv_timeout(PATIENCE)
                 .context("the guest does not count")?;
         }
         Ok(())
     }
+
+    /// Waits for the line's end, which is that of the VMM.
+    pub fn end(self) -> Result<()> {
+        let end = self.listener.join();
+        end.map_err(|_| anyhow!("the listener panicked"))?
+    }
 }
 
-/// Comes to an end with the guest's VMM.
-fn listen(mut reader: PipeReader, counted: &Sender<()>) -> Result<()> {
-    let mut line = String::new();
-    let mut buffer = [0; 512];
+/// Passes on line by line, and at the end what may be a part of one.
+fn listen(reader: PipeReader, counted: &Sender<()>) -> Result<()> {
+    let mut reader = BufReader::new(reader);
     loop {
-        let length = reader.read(&mut buffer)?;
-        if length == 0 {
+        let mut line = Vec::new();
+        if reader.read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
-        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-        line += &text;
-        tell(What::Serial(text))?;
-        while let Some((whole, rest)) = line.split_once('\n') {
-            if Tick::parse(whole).is_some() {
-                // Nobody has to be waiting for it.
-                let _ = counted.send(());
-            }
-            line = rest.to_owned();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let counts = Tick::parse(&line).is_some();
+        tell(What::Serial(line))?;
+        if counts {
+            // Nobody has to be waiting for it.
+            let _ = counted.send(());
         }
     }
 }

@@ -30,7 +30,7 @@ pub enum What {
     Up,
     /// The VMM was started with a guest that boots.
     Booting,
-    /// The guest wrote this on its serial line; parts of lines are possible.
+    /// The guest wrote this on its serial line: a line, or a part of one where the VMM ended.
     Serial(String),
     /// The guest's memory is about to be preserved.
     Preserving,
