@@ -25,7 +25,7 @@ use nix::{
         reboot::{reboot, RebootMode},
     },
 };
-use qemu::Qemu;
+use qemu::{Qemu, Way};
 use std::{
     convert::Infallible,
     fs::File,
@@ -55,19 +55,26 @@ struct Arguments {
     /// How many there are
     #[arg(long)]
     stages: u32,
+    /// Have QEMU save its state in the mode that is meant for it, which 8.2 was the first to have
+    #[arg(long)]
+    cpr_reboot: bool,
 }
 
 fn main() -> Result<()> {
     tell(What::Up)?;
     let arguments = Arguments::parse();
+    let way = match arguments.cpr_reboot {
+        true => Way::CprReboot,
+        false => Way::Migration,
+    };
     let device = Device::open().context("/dev/liveupdate")?;
     let (guest, ram) = match arguments.stage {
         1 => boot()?,
-        _ => take_over(&device)?,
+        _ => take_over(&device, way)?,
     };
     guest.serial.count(TICKS)?;
     if arguments.stage < arguments.stages {
-        hand_over(&device, guest, &ram).map(|never| match never {})
+        hand_over(&device, guest, &ram, way).map(|never| match never {})
     } else {
         guest.stop()?.quit()
     }
@@ -88,7 +95,7 @@ fn boot() -> Result<(Qemu, File)> {
 }
 
 /// Preserves the guest, and reboots.
-fn hand_over(device: &Device, guest: Qemu, ram: &File) -> Result<Infallible> {
+fn hand_over(device: &Device, guest: Qemu, ram: &File, way: Way) -> Result<Infallible> {
     let session = device.create_session(SESSION).context("create")?;
     tell(What::Preserving)?;
     session.preserve_fd(ram.as_fd(), RAM).context("RAM")?;
@@ -100,7 +107,7 @@ fn hand_over(device: &Device, guest: Qemu, ram: &File) -> Result<Infallible> {
     let mut guest = guest.stop()?;
     tell(What::Stopped)?;
     let state = File::from(memfd_create("state", MFdFlags::MFD_CLOEXEC)?);
-    guest.save(&state)?;
+    guest.save(&state, way)?;
     // Whoever writes the state has to be gone, as its size is fixed from now on.
     guest.quit()?;
     tell(What::Saved {
@@ -114,7 +121,7 @@ fn hand_over(device: &Device, guest: Qemu, ram: &File) -> Result<Infallible> {
 }
 
 /// Retrieves the guest, and lets it run on.
-fn take_over(device: &Device) -> Result<(Qemu, File)> {
+fn take_over(device: &Device, way: Way) -> Result<(Qemu, File)> {
     let session = device.retrieve_session(SESSION).context("retrieve")?;
     // LUO's are closed when another program is started.
     let file = |token| -> Result<File> { Ok(inheritable(session.retrieve_fd(token)?)?.into()) };
@@ -126,7 +133,7 @@ fn take_over(device: &Device) -> Result<(Qemu, File)> {
     read(&ram)?;
     state.rewind()?;
     let mut guest = Qemu::start(&ram, &["-S", "-incoming", "defer"])?;
-    guest.load(&state)?;
+    guest.load(&state, way)?;
     tell(What::Loaded)?;
     guest.go_on()?;
     tell(What::Running)?;

@@ -13,9 +13,12 @@ use nix::{
     },
 };
 use qapi::{
-    qmp::{self, MigrationCapability, MigrationCapabilityStatus, MigrationStatus},
+    qmp::{
+        self, MigrateSetParameters, MigrationCapability, MigrationCapabilityStatus, MigrationStatus,
+    },
     Qmp, Stream,
 };
+use serde_json::json;
 use std::{
     fs::File,
     io::BufReader,
@@ -26,6 +29,15 @@ use std::{
 };
 
 const CMDLINE: &str = "console=ttyS0 quiet no_timer_check mitigations=off tsc_early_khz=1000000";
+
+/// How QEMU gives the state of its devices away, and takes it.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Way {
+    /// As a migration: every QEMU can do that.
+    Migration,
+    /// As `cpr-reboot`, which is meant for it: from QEMU 8.2 on.
+    CprReboot,
+}
 
 /// A running VMM.
 pub struct Qemu {
@@ -84,12 +96,16 @@ impl Qemu {
     }
 
     /// Writes the state of the devices into a file; the guest's memory stays where it is.
-    pub fn save(&mut self, state: &File) -> Result<()> {
-        self.ignore_shared()?;
+    pub fn save(&mut self, state: &File, way: Way) -> Result<()> {
+        self.prepare(way)?;
         let path = format!("/proc/{}/fd/{}", process::id(), state.as_raw_fd());
+        let uri = match way {
+            Way::Migration => format!("exec:cat >{path}"),
+            Way::CprReboot => format!("file:{path}"),
+        };
         self.qmp
             .execute(&qmp::migrate {
-                uri: Some(format!("exec:cat >{path}")),
+                uri: Some(uri),
                 channels: None,
                 detach: None,
                 resume: None,
@@ -99,11 +115,16 @@ impl Qemu {
     }
 
     /// Reads the state of the devices from a file that QEMU has inherited.
-    pub fn load(&mut self, state: &File) -> Result<()> {
-        self.ignore_shared()?;
+    pub fn load(&mut self, state: &File, way: Way) -> Result<()> {
+        self.prepare(way)?;
+        let fd = state.as_raw_fd();
+        let uri = match way {
+            Way::Migration => format!("fd:{fd}"),
+            Way::CprReboot => format!("file:/proc/self/fd/{fd}"),
+        };
         self.qmp
             .execute(&qmp::migrate_incoming {
-                uri: Some(format!("fd:{}", state.as_raw_fd())),
+                uri: Some(uri),
                 channels: None,
                 exit_on_error: None,
             })
@@ -124,7 +145,8 @@ impl Qemu {
         }
     }
 
-    fn ignore_shared(&mut self) -> Result<()> {
+    /// Sets up what both sides of a migration have to agree on.
+    fn prepare(&mut self, way: Way) -> Result<()> {
         let capabilities = vec![MigrationCapabilityStatus {
             capability: MigrationCapability::x_ignore_shared,
             state: true,
@@ -132,6 +154,13 @@ impl Qemu {
         self.qmp
             .execute(&qmp::migrate_set_capabilities { capabilities })
             .context("x-ignore-shared")?;
+        if way == Way::CprReboot {
+            // The crate has no other way to leave all the others as they are.
+            let parameters: MigrateSetParameters =
+                serde_json::from_value(json!({ "mode": "cpr-reboot" }))?;
+            let set = qmp::migrate_set_parameters(parameters);
+            self.qmp.execute(&set).context("cpr-reboot")?;
+        }
         Ok(())
     }
 

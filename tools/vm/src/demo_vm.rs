@@ -14,6 +14,7 @@ use luo_guest::{
 use luo_vm::{pack, Line, Run};
 use regex::Regex;
 use std::{
+    collections::BTreeSet,
     fmt::Write,
     fs,
     path::{Path, PathBuf},
@@ -34,6 +35,10 @@ const FIRMWARE: [&str; 3] = [
 ];
 const PROGRAMS: [&str; 3] = [VMM, "/bin/sh", "/bin/cat"];
 
+/// Where Debian has the dynamic linker, and libraries.
+const LINKER: &str = "/lib64/ld-linux-x86-64.so.2";
+const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
+
 /// What the host's processor and clock have to be like: with AMD's SVM, and time by instructions,
 /// without which QEMU 7.2 now and then loses an interrupt of a guest in a guest.
 const QEMU_ARGS: [&str; 4] = ["-cpu", "max", "-rtc", "clock=vm"];
@@ -51,6 +56,12 @@ pub struct DemoVm {
     /// How many live updates
     #[arg(long, value_name = "N", default_value = "2")]
     updates: usize,
+    /// Where QEMU and what it needs are to be taken from, if not from this system
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    /// Have QEMU save its state in the mode `cpr-reboot`: from 8.2 on
+    #[arg(long)]
+    cpr_reboot: bool,
 }
 
 /// What has happened so far.
@@ -103,12 +114,12 @@ impl DemoVm {
         let mut vm = machine
             .vm(&machine.guest.join(PROGRAM), PROGRAM)
             .args(["-s", luo_guest::STAGE, "--stages", &stages.to_string()])
+            .args(self.cpr_reboot.then_some("--cpr-reboot"))
             .stages(stages)
             .qemu_args(QEMU_ARGS)
             .params(PARAMS)
             .file(&initramfs, INITRAMFS);
-        for file in needed()? {
-            let path = file.display().to_string();
+        for (file, path) in needed(&self.root)? {
             vm = vm.file(&file, &path);
         }
 
@@ -146,31 +157,39 @@ impl DemoVm {
     }
 }
 
-/// The files of the host that have to be the host's in the machine as well: programs, the libraries
-/// that they are linked with, and the firmware.
-fn needed() -> Result<Vec<PathBuf>> {
+/// The files that the host in the machine has to have where `root` has them: programs, the libraries
+/// that they are linked with, and the firmware. Each with its path there.
+fn needed(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     let library = Regex::new(r"(/\S+) \(0x").context("a constant")?;
-    let mut files: Vec<_> = FIRMWARE
+    let here = |path: &str| root.join(path.trim_start_matches('/'));
+    let mut paths: BTreeSet<String> = FIRMWARE
         .iter()
         .chain(&PROGRAMS)
-        .map(PathBuf::from)
+        .map(|&p| p.into())
         .collect();
     for program in PROGRAMS {
-        let ldd = Command::new("ldd").arg(program).output().context("ldd")?;
-        ensure!(ldd.status.success(), "ldd {program}: {}", ldd.status);
-        let output = String::from_utf8_lossy(&ldd.stdout);
-        files.extend(
-            library
-                .captures_iter(&output)
-                .map(|found| PathBuf::from(&found[1])),
-        );
+        // What ldd does, for programs of another system as well.
+        let list = Command::new(here(LINKER))
+            .arg("--library-path")
+            .arg(here(LIBRARIES))
+            .arg("--list")
+            .arg(here(program))
+            .output()
+            .context(LINKER)?;
+        let output = String::from_utf8_lossy(&list.stdout);
+        ensure!(list.status.success(), "{LINKER} --list {program}: {output}");
+        for found in library.captures_iter(&output) {
+            let path = Path::new(&found[1]);
+            let path = path.strip_prefix(root).unwrap_or(path);
+            paths.insert(Path::new("/").join(path).display().to_string());
+        }
     }
-    for file in &files {
-        ensure!(Path::new(file).exists(), "there is no {}", file.display());
-    }
-    files.sort();
-    files.dedup();
-    Ok(files)
+    let files = paths.into_iter().map(|path| {
+        let file = here(&path);
+        ensure!(file.exists(), "there is no {}", file.display());
+        Ok((file, path))
+    });
+    files.collect()
 }
 
 impl Story {
