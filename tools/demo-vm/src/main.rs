@@ -34,6 +34,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::fs::FileExt,
     },
+    process::ExitCode,
 };
 use xxhash_rust::xxh64::Xxh64;
 
@@ -60,7 +61,18 @@ struct Arguments {
     cpr_reboot: bool,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // In one line, which is the one that the host shows.
+            eprintln!("luo-demo-vm: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     tell(What::Up)?;
     let arguments = Arguments::parse();
     let way = match arguments.cpr_reboot {
