@@ -39,7 +39,7 @@ pub fn hand_over(bytes: usize) -> Result<Infallible> {
             session.preserve_fd(file.as_fd(), token)?;
         }
         drop(session);
-        let session = device.create_session(&session_name(number))?;
+        let session = device.create_session(session_name(number))?;
         times.add(threads, || {
             side_by_side(threads, |token| {
                 Ok(session.preserve_fd(files[token as usize].as_fd(), token)?)
@@ -57,7 +57,7 @@ pub fn take_over() -> Result<()> {
     let device = Device::open().context("/dev/liveupdate")?;
     let mut times = Times::default();
     for (number, threads) in THREADS.into_iter().enumerate() {
-        let session: Session = device.retrieve_session(&session_name(number))?;
+        let session: Session = device.retrieve_session(session_name(number))?;
         times.add(threads, || {
             side_by_side(threads, |token| {
                 session.retrieve_fd(token)?;

@@ -11,7 +11,6 @@ use anyhow::Result;
 use liveupdate::Device;
 use liveupdate::Session;
 use std::fs::File;
-use std::io;
 use std::os::fd::AsFd;
 use std::sync::Barrier;
 use std::thread;
@@ -25,7 +24,7 @@ const ROUNDS: usize = 16;
 const SESSIONS: usize = 32;
 
 /// What is called for each file.
-type Call = fn(&Session, &File, u64) -> io::Result<()>;
+type Call = fn(&Session, &File, u64) -> liveupdate::Result<()>;
 
 /// Tells the host how many nanoseconds each preserve takes, by one thread, by two, and so on up to
 /// `threads`, with `files` files of `bytes` bytes a session; and the same of an ioctl that changes
@@ -63,7 +62,7 @@ fn round(
 ) -> Result<Duration> {
     let sessions = |thread| -> Result<Vec<(Session, Vec<File>)>> {
         let sessions = (0..SESSIONS).map(|number| -> Result<_> {
-            let session = device.create_session(&session_name(thread * SESSIONS + number))?;
+            let session = device.create_session(session_name(thread * SESSIONS + number))?;
             let files = (0..files).map(|_| memfd(bytes));
             Ok((session, files.collect::<Result<_>>()?))
         });

@@ -10,8 +10,25 @@ use std::{
     panic::Location,
 };
 
+/// An error that comes with the kernel's errno.
+pub trait Refusal {
+    fn raw_os_error(&self) -> Option<i32>;
+}
+
+impl Refusal for io::Error {
+    fn raw_os_error(&self) -> Option<i32> {
+        self.raw_os_error()
+    }
+}
+
+impl Refusal for liveupdate::Error {
+    fn raw_os_error(&self) -> Option<i32> {
+        self.raw_os_error()
+    }
+}
+
 /// What a call came to, without its value: done or an errno.
-pub fn outcome<T>(result: &io::Result<T>) -> Result<(), Errno> {
+pub fn outcome<T>(result: &Result<T, impl Refusal>) -> Result<(), Errno> {
     match result {
         Ok(_) => Ok(()),
         Err(error) => Err(error

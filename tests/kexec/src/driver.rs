@@ -80,7 +80,7 @@ impl Object {
     /// The same under a token of one's own choice; without such a file, nothing is preserved.
     pub fn preserve_as(self, session: &Session, number: u32, token: u64) -> io::Result<()> {
         let file = self.file(number).map_err(io::Error::other)?;
-        session.preserve_fd(file.as_fd(), token)
+        Ok(session.preserve_fd(file.as_fd(), token)?)
     }
 
     /// A reference to what this FLB, preserved, is to the next kernel.

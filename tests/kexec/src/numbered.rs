@@ -30,7 +30,7 @@ pub fn name(session: usize) -> Vec<u8> {
 pub fn hand_over(world: &mut World, sessions: usize, files: &[u64]) -> Result<()> {
     let device = Device::open()?;
     for number in 0..sessions {
-        let session = done!(device.create_session(&name(number)), number);
+        let session = done!(device.create_session(name(number)), number);
         for token in 0..files_of(number, files) {
             let file = memfd(&text(number, token))?;
             done!(session.preserve_fd(file.as_fd(), token), number, token);
@@ -47,7 +47,7 @@ pub fn take_over(
     files: &[u64],
     mut each: impl FnMut(File),
 ) -> Result<Session> {
-    let session = done!(device.retrieve_session(&name(number)), number);
+    let session = done!(device.retrieve_session(name(number)), number);
     for token in 0..files_of(number, files) {
         let file = File::from(done!(session.retrieve_fd(token), number, token));
         same!(content(&file)?, text(number, token), number, token);
@@ -65,6 +65,6 @@ pub fn finish(sessions: usize, files: &[u64]) -> Result<()> {
         let session = take_over(&device, number, files, drop)?;
         done!(session.finish(), number);
     }
-    refused!(device.retrieve_session(&name(sessions)), ENOENT);
+    refused!(device.retrieve_session(name(sessions)), ENOENT);
     Ok(())
 }

@@ -9,30 +9,35 @@
 //!
 //! ```no_run
 //! use liveupdate::Device;
-//! use std::{fs::File, os::fd::AsFd};
+//! use std::fs::File;
 //!
-//! # fn main() -> std::io::Result<()> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let file = File::open("/dev/zero")?;
 //! // Before the kexec; the session has to stay open until then.
-//! let session = Device::open()?.create_session(b"cache")?;
-//! session.preserve_fd(file.as_fd(), 1)?;
+//! let session = Device::open()?.create_session("cache")?;
+//! session.preserve_fd(&file, 1)?;
 //!
 //! // In the next kernel.
-//! let session = Device::open()?.retrieve_session(b"cache")?;
+//! let session = Device::open()?.retrieve_session("cache")?;
 //! let file = File::from(session.retrieve_fd(1)?);
 //! session.finish()?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Errors are the kernel's errnos. The [`raw`] module holds the structures and numbers of
+//! An [`Error`] says what to do; below it are the kernel's errnos. The [`raw`] module holds the structures and numbers of
 //! `include/uapi/linux/liveupdate.h`.
 
+mod error;
 pub mod kexec;
 pub mod observe;
 pub mod raw;
 
-use nix::libc::EINVAL;
+pub use error::{Error, ErrorKind, Result};
+pub use observe::{Name, Token};
+
+use error::{name_field, Tried};
+use nix::errno::Errno;
 use raw::call;
 use std::{
     fs::File,
@@ -43,32 +48,63 @@ use std::{
 /// Where the kernel puts the device.
 pub const DEVICE: &str = "/dev/liveupdate";
 
-/// The open device, of which there is one at a time: a second open fails with `EBUSY`.
+/// The open device, of which there is one at a time.
+///
+/// Sessions do not need it: close it as soon as they are made, for others to have it.
 #[derive(Debug)]
 pub struct Device(OwnedFd);
 
 impl Device {
     /// Opens the device, which makes the sessions of the previous kernel retrievable.
-    pub fn open() -> io::Result<Self> {
-        let file = File::options().read(true).write(true).open(DEVICE)?;
+    ///
+    /// Fails with `ENOENT` if there is none ([`ErrorKind::NoLiveUpdate`]), `EACCES` if this user
+    /// may not ([`ErrorKind::NotPermitted`]), `EBUSY` if it is open already
+    /// ([`ErrorKind::DeviceBusy`]), and `EIO` if the sessions of the previous kernel cannot be
+    /// restored ([`ErrorKind::NotRestored`]).
+    pub fn open() -> Result<Self> {
+        let opened = File::options().read(true).write(true).open(DEVICE);
+        let file = opened.map_err(|error| Error::new(Tried::Open, error))?;
         Ok(Self(file.into()))
     }
 
     /// Creates a session to be handed to the next kernel.
-    pub fn create_session(&self, name: &[u8]) -> io::Result<Session> {
-        let mut arg = raw::CreateSession::new(name_field(name)?);
-        call(self.as_fd(), &mut arg)?;
-        // SAFETY: The ioctl succeeded: `fd` is a new descriptor and nobody else's.
-        Ok(Session(unsafe { owned(arg.fd) }))
+    ///
+    /// `name` has 1 to 63 bytes, none of them NUL. Fails with `EINVAL` if it is not like that
+    /// ([`ErrorKind::InvalidName`]), and `EEXIST` if there is such a session
+    /// ([`ErrorKind::SessionExists`]).
+    pub fn create_session(&self, name: impl AsRef<[u8]>) -> Result<Session> {
+        let name = name.as_ref();
+        session(name, |field| {
+            let mut arg = raw::CreateSession::new(field);
+            call(self.as_fd(), &mut arg)?;
+            // SAFETY: The ioctl succeeded: `fd` is a new descriptor and nobody else's.
+            Ok(unsafe { owned(arg.fd) })
+        })
+        .map_err(|error| Error::new(Tried::Create(name.into()), error))
     }
 
     /// Retrieves a session of the previous kernel; each can be retrieved once.
-    pub fn retrieve_session(&self, name: &[u8]) -> io::Result<Session> {
-        let mut arg = raw::RetrieveSession::new(name_field(name)?);
-        call(self.as_fd(), &mut arg)?;
-        // SAFETY: The ioctl succeeded: `fd` is a new descriptor and nobody else's.
-        Ok(Session(unsafe { owned(arg.fd) }))
+    ///
+    /// Fails with `ENOENT` if there is none of this name ([`ErrorKind::NoSession`]), and `EINVAL` if
+    /// somebody has retrieved it ([`ErrorKind::SessionTaken`]).
+    pub fn retrieve_session(&self, name: impl AsRef<[u8]>) -> Result<Session> {
+        let name = name.as_ref();
+        session(name, |field| {
+            let mut arg = raw::RetrieveSession::new(field);
+            call(self.as_fd(), &mut arg)?;
+            // SAFETY: The ioctl succeeded: `fd` is a new descriptor and nobody else's.
+            Ok(unsafe { owned(arg.fd) })
+        })
+        .map_err(|error| Error::new(Tried::RetrieveSession(name.into()), error))
     }
+}
+
+/// Asks for a session by its name.
+fn session(
+    name: &[u8],
+    ask: impl FnOnce([u8; raw::NAME_LENGTH]) -> io::Result<OwnedFd>,
+) -> io::Result<Session> {
+    ask(name_field(name).ok_or(Errno::EINVAL)?).map(Session)
 }
 
 impl AsFd for Device {
@@ -84,33 +120,74 @@ impl AsFd for Device {
 pub struct Session(OwnedFd);
 
 impl Session {
-    /// Preserves an open file under `token`; for created sessions.
-    pub fn preserve_fd(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        let mut arg = raw::PreserveFd::new(fd.as_raw_fd(), token);
-        call(self.as_fd(), &mut arg)
+    /// Takes over a descriptor that has to be one of a session, wherever it comes from: a socket, a
+    /// service manager, a parent.
+    ///
+    /// Fails with the errno of the ioctl if it is not ([`ErrorKind::NotASession`]); then it is
+    /// closed. `From<OwnedFd>` does not ask.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        let session = Self(fd);
+        session.name()?;
+        Ok(session)
+    }
+
+    /// Preserves an open file under a token of the caller's choice; for created sessions.
+    ///
+    /// Fails with `EEXIST` if the token is taken ([`ErrorKind::TokenExists`]), `ENOENT` if no file
+    /// handler preserves such a file ([`ErrorKind::NotPreservable`]), `EBUSY` if it is preserved
+    /// already ([`ErrorKind::FilePreserved`]), `EINVAL` in a retrieved session
+    /// ([`ErrorKind::WrongDirection`]), `ENOMEM`, or what the file's handler answers.
+    pub fn preserve_fd(&self, fd: impl AsFd, token: impl Into<Token>) -> Result<()> {
+        let token = token.into();
+        let mut arg = raw::PreserveFd::new(fd.as_fd().as_raw_fd(), token.0);
+        call(self.as_fd(), &mut arg).map_err(|error| Error::new(Tried::Preserve(token), error))
     }
 
     /// Retrieves the file preserved under `token`; for retrieved sessions.
     ///
-    /// Asked again, the kernel gives another descriptor of the same open file.
-    pub fn retrieve_fd(&self, token: u64) -> io::Result<OwnedFd> {
-        let mut arg = raw::RetrieveFd::new(token);
-        call(self.as_fd(), &mut arg)?;
+    /// Asked again, the kernel gives another descriptor of the same open file. Several threads may
+    /// ask at once. Fails with `ENOENT` if there is no such file ([`ErrorKind::NoFile`]), `EINVAL`
+    /// in a created session ([`ErrorKind::WrongDirection`]), or what the file's handler answers,
+    /// then and ever after.
+    pub fn retrieve_fd(&self, token: impl Into<Token>) -> Result<OwnedFd> {
+        let token = token.into();
+        let mut arg = raw::RetrieveFd::new(token.0);
+        call(self.as_fd(), &mut arg).map_err(|error| Error::new(Tried::Retrieve(token), error))?;
         // SAFETY: The ioctl succeeded: `fd` is a new descriptor and nobody else's.
         Ok(unsafe { owned(arg.fd) })
     }
 
     /// Ends the kernel's hold on the files of a retrieved session and drops those not retrieved.
-    pub fn finish(&self) -> io::Result<()> {
-        call(self.as_fd(), &mut raw::Finish::default())
+    ///
+    /// Fails with `EBUSY` if a file's handler cannot let go of it yet
+    /// ([`ErrorKind::NotFinished`]), and `EINVAL` in a created session
+    /// ([`ErrorKind::WrongDirection`]); then nothing has changed.
+    pub fn finish(&self) -> Result<()> {
+        let finished = call(self.as_fd(), &mut raw::Finish::default());
+        finished.map_err(|error| Error::new(Tried::Finish, error))
     }
 
     /// The session's name, without a NUL.
-    pub fn name(&self) -> io::Result<Vec<u8>> {
+    ///
+    /// Fails if the descriptor is not one of a session ([`ErrorKind::NotASession`]).
+    pub fn name(&self) -> Result<Vec<u8>> {
         let mut arg = raw::GetName::default();
-        call(self.as_fd(), &mut arg)?;
+        call(self.as_fd(), &mut arg).map_err(|error| Error::new(Tried::Name, error))?;
         let end = arg.name.iter().position(|&byte| byte == 0);
         Ok(arg.name[..end.unwrap_or(raw::NAME_LENGTH)].to_vec())
+    }
+
+    /// The session's files, in the order in which they were preserved, as its fdinfo shows them.
+    ///
+    /// Fails without an errno if the kernel shows none ([`ErrorKind::NotShown`]), as the LUO in C
+    /// does: then the tokens have to be known, or a manifest tells them.
+    pub fn files(&self) -> Result<Vec<observe::File>> {
+        let shown = observe::session(self.as_fd()).and_then(|shown| {
+            let none = "this kernel does not show them";
+            shown.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, none))
+        });
+        let shown = shown.map_err(|error| Error::new(Tried::Files, error))?;
+        Ok(shown.files)
     }
 }
 
@@ -120,7 +197,7 @@ impl AsFd for Session {
     }
 }
 
-/// Takes over a session's descriptor, wherever it comes from: a socket, systemd's store, a parent.
+/// Takes over a session's descriptor without asking what it is of; [`Session::from_fd`] asks.
 impl From<OwnedFd> for Session {
     fn from(fd: OwnedFd) -> Self {
         Self(fd)
@@ -131,16 +208,6 @@ impl From<Session> for OwnedFd {
     fn from(session: Session) -> Self {
         session.0
     }
-}
-
-/// Pads `name` with NULs, of which there has to be room for one; an inner NUL would cut it short.
-fn name_field(name: &[u8]) -> io::Result<[u8; raw::NAME_LENGTH]> {
-    if name.len() >= raw::NAME_LENGTH || name.contains(&0) {
-        return Err(io::Error::from_raw_os_error(EINVAL));
-    }
-    let mut field = [0; raw::NAME_LENGTH];
-    field[..name.len()].copy_from_slice(name);
-    Ok(field)
 }
 
 /// Takes over a descriptor that the kernel just made.
@@ -155,12 +222,16 @@ unsafe fn owned(fd: RawFd) -> OwnedFd {
 
 #[cfg(test)]
 mod tests {
-    use super::name_field;
+    use super::*;
 
     #[test]
-    fn names_leave_room_for_their_nul() {
-        assert!(name_field(&[b'a'; 63]).is_ok_and(|field| field[63] == 0));
-        assert!(name_field(&[b'a'; 64]).is_err());
-        assert!(name_field(b"a\0b").is_err());
+    fn no_session() -> io::Result<()> {
+        let null = || File::open("/dev/null").map(OwnedFd::from);
+        let refused = Session::from_fd(null()?).map_err(|error| error.kind());
+        assert_eq!(refused.err(), Some(ErrorKind::NotASession));
+        let session = Session::from(null()?);
+        let shown = session.files().map_err(|error| error.kind());
+        assert_eq!(shown, Err(ErrorKind::NotShown));
+        Ok(())
     }
 }

@@ -39,7 +39,8 @@ pub use fdinfo::{session, session_of, File, FileState, SessionInfo};
 pub use kexec::{Area, Kexec, Kho};
 pub use name::{Name, Token};
 pub use parameters::{boolean, parameters};
-pub use process::{descriptors, Descriptors, Held, Process, What};
+pub(crate) use process::people;
+pub use process::{descriptors, holders, Descriptors, Held, Process, What};
 
 use std::{fs, io, path::Path};
 

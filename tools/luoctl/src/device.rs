@@ -1,119 +1,65 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/liveupdate`, with the kernel's errnos said in words.
+//! `/dev/liveupdate`, each refusal with an exit status of its own.
 
 use crate::{
     failure::{Exit, Failure},
-    holders::{holders, people},
     keep,
 };
-use liveupdate::{
-    observe::{Debugfs, Handover, Name, What},
-    Device, Session, DEVICE,
-};
-use nix::errno::Errno;
-use std::io;
+use liveupdate::{observe::Name, Device, Error, ErrorKind, Session};
+use std::{fmt::Display, io};
 
-/// The errno of an error, if it has one.
-fn errno(error: &io::Error) -> Option<Errno> {
-    error.raw_os_error().map(Errno::from_raw)
-}
-
-/// Opens the device.
-pub fn open() -> Result<Device, Failure> {
-    Device::open().map_err(|error| match errno(&error) {
-        Some(Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => Failure::new(
-            Exit::NoLuo,
-            format!("there is no {DEVICE}: live update is off, or this kernel has none"),
-        ),
-        Some(Errno::EBUSY) => Failure::new(Exit::Busy, busy()),
-        Some(Errno::EIO) => Failure::new(Exit::DamagedHandover, refused()),
-        Some(Errno::EACCES | Errno::EPERM) => Failure::new(
-            Exit::NoPermission,
-            format!("no permission to open {DEVICE}: it is for root"),
-        ),
-        _ => Failure::from(error).of(DEVICE),
+/// The exit status that tells an error.
+fn exit(kind: ErrorKind) -> Option<Exit> {
+    Some(match kind {
+        ErrorKind::NoLiveUpdate => Exit::NoLuo,
+        ErrorKind::NotPermitted => Exit::NoPermission,
+        ErrorKind::DeviceBusy | ErrorKind::FilePreserved => Exit::Busy,
+        ErrorKind::NotRestored => Exit::DamagedHandover,
+        ErrorKind::SessionExists | ErrorKind::SessionTaken => Exit::Exists,
+        ErrorKind::NoSession | ErrorKind::NotPreservable | ErrorKind::NoFile => Exit::NoInput,
+        ErrorKind::TokenExists => Exit::Usage,
+        _ => return None,
     })
 }
 
-fn busy() -> String {
-    let holders = holders(&What::Device);
-    match holders.as_slice() {
-        [] => format!("{DEVICE} is open in another process, which cannot be seen from here"),
-        holders => format!("{DEVICE} is open in {}", people(holders)),
+fn failure(error: Error, message: impl Display) -> Failure {
+    match exit(error.kind()) {
+        Some(exit) => Failure::new(exit, message),
+        None => Failure::new(Failure::from(io::Error::from(error)).exit, message),
     }
 }
 
-fn refused() -> String {
-    match Debugfs::default().handover() {
-        Ok(Handover::Refused(why)) => format!("this kernel {why}"),
-        _ => "the sessions of the previous kernel cannot be restored: the kernel's log has the \
-              reason"
-            .to_owned(),
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let message = match exit(error.kind()) {
+            Some(_) => error.reason(),
+            None => error.to_string(),
+        };
+        failure(error, message)
     }
+}
+
+/// Why a file, called so by who asked for it, cannot be preserved or retrieved.
+pub fn of_file(error: Error, file: impl Display) -> Failure {
+    let reason = error.reason();
+    failure(error, reason).of(file)
 }
 
 /// Creates a session.
 pub fn create(name: &Name) -> Result<Session, Failure> {
-    let created = open()?.create_session(name.as_bytes());
-    created.map_err(|error| match errno(&error) {
-        Some(Errno::EEXIST) => {
-            let holders = holders(&What::Session(name.clone()));
-            let holders = match holders.as_slice() {
-                [] => String::new(),
-                holders => format!(", in {}", people(holders)),
-            };
-            Failure::new(
-                Exit::Exists,
-                format!("there is a session '{name}' already{holders}"),
-            )
-        }
-        _ => Failure::from(error).of(format!("session '{name}'")),
-    })
+    Ok(Device::open()?.create_session(name)?)
 }
 
 /// Retrieves a session of the previous kernel, or takes it over from the keeper that an earlier
 /// try has left.
 pub fn retrieve(name: &Name) -> Result<Session, Failure> {
-    let retrieved = open()?.retrieve_session(name.as_bytes());
-    retrieved.or_else(|error| match errno(&error) {
-        Some(Errno::ENOENT) => Err(Failure::new(
-            Exit::NoInput,
-            format!("there is no session '{name}' of the previous kernel"),
-        )),
-        Some(Errno::EINVAL) => keep::take_over(name)?.ok_or_else(|| {
-            let holders = holders(&What::Session(name.clone()));
-            let by = match holders.as_slice() {
-                [] => String::new(),
-                holders => format!(" by {}", people(holders)),
-            };
-            Failure::new(
-                Exit::Exists,
-                format!("session '{name}' has been retrieved{by}"),
-            )
-        }),
-        _ => Err(Failure::from(error).of(format!("session '{name}'"))),
+    let retrieved = Device::open()?.retrieve_session(name);
+    retrieved.or_else(|error| {
+        let kept = match error.kind() {
+            ErrorKind::SessionTaken => keep::take_over(name)?,
+            _ => None,
+        };
+        kept.ok_or_else(|| error.into())
     })
-}
-
-/// Why a file cannot be preserved.
-pub fn not_preserved(error: io::Error) -> Failure {
-    let (exit, why) = match errno(&error) {
-        Some(Errno::ENOENT) => (Exit::NoInput, "no file handler preserves such a file"),
-        Some(Errno::EBUSY) => (
-            Exit::Busy,
-            "it is preserved already, or was retrieved from a session that is not finished",
-        ),
-        Some(Errno::EEXIST) => (Exit::Usage, "the session has a file of this token"),
-        _ => return error.into(),
-    };
-    Failure::new(exit, why)
-}
-
-/// Why a file cannot be retrieved.
-pub fn not_retrieved(error: io::Error) -> Failure {
-    match errno(&error) {
-        Some(Errno::ENOENT) => Failure::new(Exit::NoInput, "the session has no such file"),
-        _ => error.into(),
-    }
 }

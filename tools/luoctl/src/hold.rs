@@ -3,7 +3,7 @@
 //! `luoctl hold`: descriptors that are preserved while a program runs.
 
 use crate::{
-    device::{self, not_preserved},
+    device::{self, of_file},
     failure::{Failure, Outcome, Trying},
     supervise::Program,
 };
@@ -14,7 +14,7 @@ use std::{
     ffi::OsString,
     fs::File,
     io,
-    os::fd::{AsFd, OwnedFd, RawFd},
+    os::fd::{OwnedFd, RawFd},
     path::PathBuf,
     str::FromStr,
 };
@@ -119,8 +119,8 @@ impl Arguments {
             .collect::<Result<_, _>>()?;
         let session = device::create(&self.name)?;
         for (source, file) in self.files.iter().zip(&files) {
-            let preserved = session.preserve_fd(file.as_fd(), source.token.0);
-            preserved.map_err(|error| not_preserved(error).of(source.token))?;
+            let preserved = session.preserve_fd(file, source.token);
+            preserved.map_err(|error| of_file(error, source.token))?;
         }
         drop(files);
         program.run()

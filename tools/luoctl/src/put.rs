@@ -3,7 +3,7 @@
 //! `luoctl put` and `luoctl get`: the contents of a plain file, carried in a sealed memfd.
 
 use crate::{
-    device::{self, not_preserved, not_retrieved},
+    device::{self, of_file},
     failure::{Exit, Failure, Outcome, Trying},
     hold::session_name,
     keep::{leave, or_keep, Way},
@@ -74,8 +74,8 @@ impl Put {
             copied.trying(self.file.display())?
         };
         let session = device::create(&name)?;
-        let preserved = session.preserve_fd(memfd.as_fd(), TOKEN.0);
-        preserved.map_err(|error| not_preserved(error).of(self.file.display()))?;
+        let preserved = session.preserve_fd(&memfd, TOKEN);
+        preserved.map_err(|error| of_file(error, self.file.display()))?;
         drop(memfd);
         if let Some(program) = program {
             return program.run();
@@ -126,8 +126,8 @@ impl Get {
     }
 
     fn write(&self, session: &Session) -> Result<(), Failure> {
-        let memfd = session.retrieve_fd(TOKEN.0);
-        let mut memfd = File::from(memfd.map_err(|error| not_retrieved(error).of(TOKEN))?);
+        let memfd = session.retrieve_fd(TOKEN);
+        let mut memfd = File::from(memfd.map_err(|error| of_file(error, TOKEN))?);
         memfd.rewind().trying(TOKEN)?;
         match &self.output {
             Some(path) => {
@@ -144,7 +144,7 @@ impl Get {
                 written.trying("standard output")?;
             }
         }
-        session.finish().trying("finishing the session")
+        Ok(session.finish()?)
     }
 }
 

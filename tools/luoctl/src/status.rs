@@ -6,7 +6,6 @@ mod text;
 
 use crate::{
     failure::{Failure, Outcome, Trying},
-    holders::holders,
     image::Config,
     output::Format,
     sessions::{unseen, Sessions},
@@ -154,7 +153,7 @@ impl Status {
             built_in,
             enabled,
             device,
-            device_holders: holders(&What::Device),
+            device_holders: observe::holders(&What::Device),
             number,
             formats: told(formats, &mut notes),
             handover: told(debugfs.handover(), &mut notes),

@@ -3,7 +3,7 @@
 //! `luoctl take`: starts a program with the files that the previous kernel handed over.
 
 use crate::{
-    device::{self, not_retrieved},
+    device::{self, of_file},
     failure::{Exit, Failure, Outcome, Trying},
     hold::session_name,
     keep::or_keep,
@@ -177,8 +177,8 @@ impl Arguments {
         self.nothing_forgotten(session)?;
         let mut mappings = vec![];
         for (&child_fd, file) in &places.files {
-            let retrieved = session.retrieve_fd(file.token.0);
-            let parent_fd = retrieved.map_err(|error| not_retrieved(error).of(file.token))?;
+            let retrieved = session.retrieve_fd(file.token);
+            let parent_fd = retrieved.map_err(|error| of_file(error, file.token))?;
             mappings.push(FdMapping {
                 parent_fd,
                 child_fd,

@@ -176,7 +176,7 @@ const WITH_FILE: [&[u8]; 5] = [b"unanswered", b"files", b"named", b"finished", b
 fn hand_over(world: &mut World) -> Result<()> {
     let device = Device::open()?;
     for number in 0..6 {
-        world.keep(device.create_session(&[b'0' + number])?);
+        world.keep(device.create_session([b'0' + number])?);
     }
     for name in WITH_FILE {
         let session = device.create_session(name)?;

@@ -307,7 +307,7 @@ fn retrieve_and_finish(_: &mut World) -> Result<()> {
         let mut log = Log::from_now()?;
         for round in ["first", "again"] {
             for (at, number) in POSITIONS.zip(numbers) {
-                let file = session.retrieve_fd(number.into());
+                let file = session.retrieve_fd(u64::from(number));
                 if at == failing {
                     refused!(file, ERROR, failing, round);
                 } else {

@@ -102,7 +102,7 @@ fn preserve_chain(session: &Session, handler: Object, first: u32, count: u32) ->
     done!(session.preserve_fd(last.as_fd(), 1));
     for token in 2..=count {
         last = handler.needing(first + token - 1, &fd(&last))?;
-        done!(session.preserve_fd(last.as_fd(), token.into()), token);
+        done!(session.preserve_fd(last.as_fd(), u64::from(token)), token);
     }
     Ok(())
 }
@@ -147,7 +147,7 @@ fn hand_over(world: &mut World) -> Result<()> {
                 0 => B.file(number)?,
                 token => C.needing(number, &format!("token {token}"))?,
             };
-            done!(session.preserve_fd(file.as_fd(), number.into()));
+            done!(session.preserve_fd(file.as_fd(), u64::from(number)));
         }
         world.keep(session);
     }
@@ -166,7 +166,7 @@ fn chain_name(count: u32) -> String {
 fn chain<const COUNT: u32>(_: &mut World) -> Result<()> {
     let session = Device::open()?.retrieve_session(chain_name(COUNT).as_bytes())?;
     let mut log = Log::from_now()?;
-    let last = File::from(done!(session.retrieve_fd(COUNT.into())));
+    let last = File::from(done!(session.retrieve_fd(u64::from(COUNT))));
     same!(driver::number(&last)?, COUNT);
     let mut due = vec!["c retrieve 1 = 0".to_owned()];
     for number in 2..=COUNT {
@@ -175,7 +175,7 @@ fn chain<const COUNT: u32>(_: &mut World) -> Result<()> {
     same!(log.callbacks()?, due);
 
     for number in 1..=COUNT {
-        let file = File::from(done!(session.retrieve_fd(number.into()), number));
+        let file = File::from(done!(session.retrieve_fd(u64::from(number)), number));
         same!(driver::number(&file)?, number);
     }
     same!(log.callbacks()?, [""; 0]);

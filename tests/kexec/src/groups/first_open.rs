@@ -109,7 +109,7 @@ fn retrieve(_: &mut World) -> Result<()> {
         let session = done!(device.retrieve_session(&name));
         same!(content(&File::from(done!(session.retrieve_fd(0))))?, name);
         for token in 1..FILES {
-            let file = File::from(done!(session.retrieve_fd(token.into())));
+            let file = File::from(done!(session.retrieve_fd(u64::from(token))));
             same!(number(&file)?, token);
         }
         done!(session.finish());

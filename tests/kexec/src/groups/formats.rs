@@ -94,13 +94,13 @@ fn pass_on<const SESSIONS: usize, const UPDATES: u64>(world: &mut World) -> Resu
         let mut files = vec![];
         let incoming = numbered::take_over(&device, number, &FILES, |file| files.push(file))?;
         done!(incoming.finish(), number);
-        let outgoing = done!(device.create_session(&numbered::name(number)), number);
+        let outgoing = done!(device.create_session(numbered::name(number)), number);
         for (token, file) in (0..).zip(&files) {
             done!(outgoing.preserve_fd(file.as_fd(), token), number, token);
         }
         world.keep(outgoing);
     }
-    refused!(device.retrieve_session(&numbered::name(SESSIONS)), ENOENT);
+    refused!(device.retrieve_session(numbered::name(SESSIONS)), ENOENT);
     same!(shown::names(&Direction::Outgoing)? == names, true);
     Ok(())
 }

@@ -206,7 +206,7 @@ fn retrieve_and_finish(_: &mut World) -> Result<()> {
     drop(device);
     let files: Vec<OwnedFd> = (1..=2)
         .map(|token| session.retrieve_fd(token))
-        .collect::<io::Result<_>>()?;
+        .collect::<liveupdate::Result<_>>()?;
     expect_uses(1 + 3 + 2)?;
     done!(session.finish());
     expect_uses(2)?;

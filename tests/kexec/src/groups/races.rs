@@ -86,13 +86,13 @@ fn hand_over(world: &mut World) -> Result<()> {
     quiet()?;
     let device = Device::open()?;
     for number in 0..=rounds()? * RETRIEVED {
-        let session = done!(device.create_session(&incoming(number)));
+        let session = done!(device.create_session(incoming(number)));
         done!(session.preserve_fd(memfd(&incoming(number))?.as_fd(), 1));
         done!(session.preserve_fd(A.file(INCOMING + number)?.as_fd(), 2));
         world.keep(session);
     }
     for number in 0..rounds()? {
-        let session = done!(device.create_session(&crowd(number)));
+        let session = done!(device.create_session(crowd(number)));
         let mut last: Option<File> = None;
         for token in 1..=CROWDED {
             // Each needs the one before it, where there are look-ups, here and in the next kernel.
@@ -139,7 +139,7 @@ fn refused(world: &mut World) -> Result<()> {
         let device = Device::open()?;
         let round = Round {
             session: device.create_session(b"shared")?,
-            crowded: device.retrieve_session(&crowd(number))?,
+            crowded: device.retrieve_session(crowd(number))?,
             device,
             owned: false.into(),
             steps: Default::default(),
@@ -425,7 +425,7 @@ impl Round {
         }
         while !self.stop.load(SeqCst) {
             for number in 0..first + RETRIEVED {
-                refused!(self.device.retrieve_session(&incoming(number)), ENOENT);
+                refused!(self.device.retrieve_session(incoming(number)), ENOENT);
             }
         }
         Ok(())
@@ -616,7 +616,7 @@ impl Slot {
 
     fn make(self, device: &Device, ledger: &File) -> Result<Session> {
         self.note(ledger, Progress::Creating)?;
-        let session = done!(device.create_session(&self.name()));
+        let session = done!(device.create_session(self.name()));
         self.note(ledger, Progress::Created)?;
         done!(session.preserve_fd(memfd(&self.content())?.as_fd(), 1));
         self.note(ledger, Progress::One)?;
@@ -635,7 +635,7 @@ impl Slot {
     /// Expects of the previous kernel's session what `progress` says.
     fn check(self, device: &Device, progress: Progress) -> Result<()> {
         let (least, most) = progress.files();
-        let session = device.retrieve_session(&self.name());
+        let session = device.retrieve_session(self.name());
         if progress == Progress::Closed
             || session.is_err() && matches!(progress, Progress::Creating | Progress::Closing)
         {

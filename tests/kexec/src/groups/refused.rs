@@ -85,7 +85,7 @@ fn every_file(_: &mut World) -> Result<()> {
         expect_frozen(&memory)?;
         for (session, name) in [(&one, &b"one"[..]), (&empty, b"empty"), (&two, b"two")] {
             same!(done!(session.name()), name);
-            let (more, token) = (memfd(name)?, (100 + skip).into());
+            let (more, token) = (memfd(name)?, u64::from(100 + skip));
             refused!(session.preserve_fd(memory.as_fd(), token), EBUSY, skip);
             done!(session.preserve_fd(more.as_fd(), token), skip);
             refused!(session.preserve_fd(more.as_fd(), token), EEXIST, skip);
@@ -128,7 +128,7 @@ fn retrieve(_: &mut World) -> Result<()> {
     ] {
         let session = done!(device.retrieve_session(name));
         for &number in numbers {
-            let file = File::from(done!(session.retrieve_fd(number.into()), number));
+            let file = File::from(done!(session.retrieve_fd(u64::from(number)), number));
             same!(driver::number(&file)?, number);
         }
         if name == b"one" {

@@ -307,7 +307,7 @@ fn hand_over(world: &mut World) -> Result<()> {
 }
 
 /// Expects a file to be the one of this number.
-fn expect_number(file: io::Result<std::os::fd::OwnedFd>, due: u32) -> Result<()> {
+fn expect_number(file: liveupdate::Result<std::os::fd::OwnedFd>, due: u32) -> Result<()> {
     same!(driver::number(&File::from(done!(file, due)))?, due);
     Ok(())
 }
@@ -392,7 +392,7 @@ fn flb_retrieve(_: &mut World) -> Result<()> {
 }
 
 /// Expects a slow finish of a session to show on the file of `token`, and gives what came of it.
-fn slow_finish(session: &Session, token: u64) -> Result<io::Result<()>> {
+fn slow_finish(session: &Session, token: u64) -> Result<liveupdate::Result<()>> {
     beside(
         || session.finish(),
         |thread| {
@@ -412,7 +412,7 @@ fn can_finish(_: &mut World) -> Result<()> {
     driver::reset()?;
     let session = done!(Device::open()?.retrieve_session(b"can finish"));
     for number in [6, 7] {
-        expect_number(session.retrieve_fd(number.into()), number)?;
+        expect_number(session.retrieve_fd(u64::from(number)), number)?;
     }
     B.delay("can_finish", SLOW)?;
     B.fail("can_finish", 0, 1, None)?;

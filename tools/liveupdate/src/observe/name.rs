@@ -53,6 +53,12 @@ fn octal<'a>((digits, behind): (&[u8], &'a [u8])) -> Option<(u8, &'a [u8])> {
     Some((byte, behind))
 }
 
+impl AsRef<[u8]> for Name {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl From<&[u8]> for Name {
     fn from(bytes: &[u8]) -> Self {
         Self(bytes.to_vec())
@@ -111,6 +117,12 @@ pub struct Token(pub u64);
 impl Display for Token {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{:#x}", self.0))
+    }
+}
+
+impl From<u64> for Token {
+    fn from(number: u64) -> Self {
+        Self(number)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::Name;
 use std::{
+    fmt::{self, Display, Formatter},
     fs,
     io::{self, ErrorKind},
     os::{fd::RawFd, unix::ffi::OsStrExt},
@@ -22,6 +23,19 @@ pub struct Process {
     pub pid: u32,
     /// What it calls itself.
     pub comm: Name,
+}
+
+/// As `NAME(PID)`.
+impl Display for Process {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({})", self.comm, self.pid)
+    }
+}
+
+/// Processes, as they are shown.
+pub(crate) fn people(processes: &[Process]) -> String {
+    let shown: Vec<_> = processes.iter().map(Process::to_string).collect();
+    shown.join(",")
 }
 
 /// What a descriptor is of.
@@ -72,6 +86,19 @@ pub fn descriptors() -> io::Result<Descriptors> {
     Ok(found)
 }
 
+/// The processes that have a descriptor of something, as far as can be seen.
+pub fn holders(what: &What) -> Vec<Process> {
+    let mut processes: Vec<_> = descriptors()
+        .unwrap_or_default()
+        .held
+        .into_iter()
+        .filter(|held| held.what == *what)
+        .map(|held| held.process)
+        .collect();
+    processes.dedup();
+    processes
+}
+
 fn of(pid: u32, path: &Path) -> io::Result<Vec<Held>> {
     let mut held = vec![];
     for entry in fs::read_dir(path.join("fd"))? {
@@ -120,6 +147,16 @@ mod tests {
         assert_eq!(What::of(b"anon_inode:[luo_session] \xff"), session(b"\xff"));
         assert_eq!(What::of(b"anon_inode:[eventfd]"), None);
         assert_eq!(What::of(b"/dev/liveupdate2"), None);
+    }
+
+    #[test]
+    fn as_they_are_shown() {
+        let process = |pid, comm: &str| Process {
+            pid,
+            comm: comm.into(),
+        };
+        let processes = [process(1, "init"), process(20, "a b")];
+        assert_eq!(people(&processes), "init(1),a b(20)");
     }
 
     #[test]
