@@ -50,6 +50,7 @@ pub(crate) enum Tried {
     Preserve(Token),
     Retrieve(Token),
     Finish,
+    Manifest,
 }
 
 /// Why something could not be done, for programs to match on.
@@ -89,8 +90,10 @@ pub enum ErrorKind {
     NotFinished,
     /// The kernel does not show it.
     NotShown,
-    /// What was read cannot be believed.
+    /// What was read cannot be believed, or what is to be written would not be.
     Malformed,
+    /// What was read is of a later version of its format.
+    TooNew,
     /// Anything else, as the errno tells.
     Other,
 }
@@ -141,6 +144,7 @@ impl Error {
             (_, Some(_)) => Kind::Other,
             (_, None) => match self.source.kind() {
                 io::ErrorKind::InvalidData => Kind::Malformed,
+                io::ErrorKind::Unsupported if self.tried == Tried::Manifest => Kind::TooNew,
                 io::ErrorKind::Unsupported => Kind::NotShown,
                 _ => Kind::Other,
             },
@@ -245,6 +249,7 @@ impl Display for Error {
             (Tried::Preserve(token) | Tried::Retrieve(token), _) => write!(f, "file {token}: ")?,
             (Tried::Name, _) => f.write_str("the session's name: ")?,
             (Tried::Files, _) => f.write_str("the session's files: ")?,
+            (Tried::Manifest, _) => f.write_str("manifest: ")?,
             (Tried::Finish, _) => f.write_str("finishing the session: ")?,
             (Tried::Open, ErrorKind::Other) => write!(f, "{DEVICE}: ")?,
             (Tried::Create(name) | Tried::RetrieveSession(name), ErrorKind::Other) => {

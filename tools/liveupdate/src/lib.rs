@@ -30,6 +30,7 @@
 
 mod error;
 pub mod kexec;
+pub mod manifest;
 pub mod observe;
 pub mod raw;
 
@@ -180,7 +181,7 @@ impl Session {
     /// The session's files, in the order in which they were preserved, as its fdinfo shows them.
     ///
     /// Fails without an errno if the kernel shows none ([`ErrorKind::NotShown`]), as the LUO in C
-    /// does: then the tokens have to be known, or a manifest tells them.
+    /// does: then the tokens have to be known, or a [`manifest`] tells them.
     pub fn files(&self) -> Result<Vec<observe::File>> {
         let shown = observe::session(self.as_fd()).and_then(|shown| {
             let none = "this kernel does not show them";

@@ -7,8 +7,11 @@ use crate::{
     file::{content, memfd},
     Group, World,
 };
-use anyhow::Result;
-use liveupdate::Device;
+use anyhow::{Context, Result};
+use liveupdate::{
+    manifest::{Entry, Manifest},
+    Device,
+};
 use nix::{
     errno::Errno::EPERM,
     fcntl::{fcntl, FcntlArg::F_ADD_SEALS, FcntlArg::F_GET_SEALS, SealFlag},
@@ -34,6 +37,7 @@ pub const GROUP: Group = Group {
             ("changed-after-preserve", changed),
             ("seals", seals),
             ("unsealable", unsealable),
+            ("manifest", manifest),
         ],
     ],
 };
@@ -98,7 +102,20 @@ fn hand_over(world: &mut World) -> Result<()> {
     let file = File::from(memfd_create("luo", MFdFlags::MFD_CLOEXEC)?);
     session.preserve_fd(file.as_fd(), 1)?;
     world.keep(session);
+
+    let session = device.create_session("manifest")?;
+    session.preserve_fd(memfd(b"memory")?, 7)?;
+    done!(described()?.preserve(&session, 0));
+    world.keep(session);
     Ok(())
+}
+
+/// What a session says of its file.
+fn described() -> Result<Manifest> {
+    let mut manifest = Manifest::new();
+    let memory = Entry::new("ram\n0").with("size", "6");
+    manifest.insert(7, memory.with("bytes", &b"\0\xff\t"[..]))?;
+    Ok(manifest)
 }
 
 fn retrieve(name: &[u8], token: u64) -> Result<File> {
@@ -166,5 +183,20 @@ fn unsealable(_: &mut World) -> Result<()> {
 
 fn add_seal(file: &File, seal: SealFlag) -> io::Result<()> {
     fcntl(file, F_ADD_SEALS(seal))?;
+    Ok(())
+}
+
+/// A sealed list of the files finds them, and nobody can change it.
+fn manifest(_: &mut World) -> Result<()> {
+    let session = Device::open()?.retrieve_session("manifest")?;
+    let manifest = done!(Manifest::retrieve(&session, 0));
+    same!(manifest, described()?);
+    let (token, memory) = manifest.find("ram\n0").context("no entry")?;
+    let file = File::from(done!(session.retrieve_fd(token)));
+    same!(file.metadata()?.len(), memory.parse::<u64>("size")?);
+    let sealed = File::from(session.retrieve_fd(0)?);
+    refused!(sealed.write_at(b"x", 0), EPERM);
+    refused!(sealed.set_len(0), EPERM);
+    done!(session.finish());
     Ok(())
 }

@@ -71,6 +71,18 @@ impl From<&str> for Name {
     }
 }
 
+impl From<String> for Name {
+    fn from(text: String) -> Self {
+        Self(text.into_bytes())
+    }
+}
+
+impl From<Vec<u8>> for Name {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
 impl From<Name> for String {
     fn from(name: Name) -> Self {
         name.to_string()
