@@ -51,6 +51,9 @@ pub(crate) enum Tried {
     Retrieve(Token),
     Finish,
     Manifest,
+    Receive,
+    Notify,
+    Keep(Name),
 }
 
 /// Why something could not be done, for programs to match on.
@@ -90,6 +93,8 @@ pub enum ErrorKind {
     NotFinished,
     /// The kernel does not show it.
     NotShown,
+    /// No service manager keeps anything for this process.
+    NoServiceManager,
     /// What was read cannot be believed, or what is to be written would not be.
     Malformed,
     /// What was read is of a later version of its format.
@@ -144,6 +149,7 @@ impl Error {
             (_, Some(_)) => Kind::Other,
             (_, None) => match self.source.kind() {
                 io::ErrorKind::InvalidData => Kind::Malformed,
+                io::ErrorKind::NotConnected => Kind::NoServiceManager,
                 io::ErrorKind::Unsupported if self.tried == Tried::Manifest => Kind::TooNew,
                 io::ErrorKind::Unsupported => Kind::NotShown,
                 _ => Kind::Other,
@@ -250,6 +256,9 @@ impl Display for Error {
             (Tried::Name, _) => f.write_str("the session's name: ")?,
             (Tried::Files, _) => f.write_str("the session's files: ")?,
             (Tried::Manifest, _) => f.write_str("manifest: ")?,
+            (Tried::Receive, _) => f.write_str("passed descriptors: ")?,
+            (Tried::Notify, _) => f.write_str("service manager: ")?,
+            (Tried::Keep(name), _) => write!(f, "descriptor '{name}' of the service: ")?,
             (Tried::Finish, _) => f.write_str("finishing the session: ")?,
             (Tried::Open, ErrorKind::Other) => write!(f, "{DEVICE}: ")?,
             (Tried::Create(name) | Tried::RetrieveSession(name), ErrorKind::Other) => {

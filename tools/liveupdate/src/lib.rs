@@ -33,6 +33,7 @@ pub mod kexec;
 pub mod manifest;
 pub mod observe;
 pub mod raw;
+pub mod systemd;
 
 pub use error::{Error, ErrorKind, Result};
 pub use observe::{Name, Token};
