@@ -27,6 +27,34 @@
 //! is [`InvalidData`](std::io::ErrorKind::InvalidData). With the feature `serde` all values
 //! serialize, and with `schemars` they have a JSON schema.
 
+/// Writes the variants of an enum as the kernel's words for them, and reads those; any other word
+/// is kept by the variant behind the semicolon, or is an error.
+macro_rules! words {
+    ($type:ident { $($variant:ident = $word:literal),+ $(; $other:ident)? }) => {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(match self {
+                    $(Self::$variant => $word,)+
+                    $(Self::$other(word) => word,)?
+                })
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = std::io::Error;
+
+            fn from_str(text: &str) -> std::io::Result<Self> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    $(other => Ok(Self::$other(other.to_owned())),)?
+                    #[allow(unreachable_patterns)]
+                    _ => Err($crate::observe::malformed("word known here", text.as_bytes())),
+                }
+            }
+        }
+    };
+}
+
 mod debugfs;
 mod fdinfo;
 mod kexec;
@@ -45,8 +73,7 @@ pub use process::{descriptors, holders, Descriptors, Held, Process, What};
 use std::{fs, io, path::Path};
 
 /// Which way a session goes.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, strum::Display, strum::EnumString)]
-#[strum(serialize_all = "lowercase")]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize),
@@ -60,9 +87,11 @@ pub enum Direction {
     Incoming,
 }
 
+words!(Direction { Outgoing = "outgoing", Incoming = "incoming" });
+
 /// How far a session has come.
-#[derive(Clone, Debug, Eq, PartialEq, strum::Display, strum::EnumString)]
-#[strum(serialize_all = "lowercase")]
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize),
@@ -79,10 +108,17 @@ pub enum SessionState {
     /// It is incoming, and its files are no longer LUO's.
     Finished,
     /// A state of a newer kernel.
-    #[strum(default, to_string = "{0}")]
     #[cfg_attr(feature = "serde", serde(untagged))]
     Other(String),
 }
+
+words!(SessionState {
+    Created = "created",
+    Waiting = "waiting",
+    Retrieved = "retrieved",
+    Finished = "finished";
+    Other
+});
 
 /// Text that means nothing here.
 fn malformed(what: &str, text: &[u8]) -> io::Error {

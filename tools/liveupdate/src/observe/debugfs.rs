@@ -36,8 +36,8 @@ pub enum Handover {
 }
 
 /// The image of the next kernel, by what becomes of the sessions.
-#[derive(Clone, Debug, Eq, PartialEq, strum::Display, strum::EnumString)]
-#[strum(serialize_all = "lowercase")]
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Image {
     /// None is loaded.
     None,
@@ -48,9 +48,16 @@ pub enum Image {
     /// It is being loaded or entered.
     Busy,
     /// What a newer kernel says.
-    #[strum(default, to_string = "{0}")]
     Other(String),
 }
+
+words!(Image {
+    None = "none",
+    Carries = "carries",
+    Loses = "loses",
+    Busy = "busy";
+    Other
+});
 
 /// A session, also if nobody has a descriptor of it.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -43,8 +43,8 @@ pub struct File {
 }
 
 /// How far a file has come.
-#[derive(Clone, Debug, Eq, PartialEq, strum::Display, strum::EnumString)]
-#[strum(serialize_all = "lowercase")]
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize),
@@ -70,10 +70,21 @@ pub enum FileState {
     /// freeze it for the last reboot; then the next one may do.
     Failed,
     /// A state of a newer kernel.
-    #[strum(default, to_string = "{0}")]
     #[cfg_attr(feature = "serde", serde(untagged))]
     Other(String),
 }
+
+words!(FileState {
+    Preserving = "preserving",
+    Preserved = "preserved",
+    Frozen = "frozen",
+    Waiting = "waiting",
+    Retrieving = "retrieving",
+    Retrieved = "retrieved",
+    Finishing = "finishing",
+    Failed = "failed";
+    Other
+});
 
 /// What this process's descriptor of a session shows, if the kernel shows anything of it.
 pub fn session(session: BorrowedFd<'_>) -> io::Result<Option<SessionInfo>> {

@@ -40,6 +40,7 @@ pub(crate) fn people(processes: &[Process]) -> String {
 
 /// What a descriptor is of.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum What {
     /// `/dev/liveupdate`.
     Device,
@@ -49,6 +50,7 @@ pub enum What {
 
 /// A descriptor.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Held {
     /// Whose it is.
     pub process: Process,
@@ -60,6 +62,7 @@ pub struct Held {
 
 /// What was found in the processes of the system.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Descriptors {
     /// The descriptors, by process.
     pub held: Vec<Held>,
