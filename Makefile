@@ -290,6 +290,9 @@ tools-test: | deps
 		env RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc /usr/bin/cargo test --locked \
 		--manifest-path tools/Cargo.toml --target-dir $(O)/cargo \
 		-p liveupdate --features liveupdate/schemars -p luoctl
+	@$(step) 'Packaging the crate, and building what is in the package' $(logs)/tools-package.log \
+		env RUSTC=/usr/bin/rustc /usr/bin/cargo package --locked --offline --allow-dirty \
+		--manifest-path tools/Cargo.toml --target-dir $(O)/cargo -p liveupdate --all-features
 
 memblock: $(tree)/.staged
 	@tools/memblock.sh $(tree) $(O)

@@ -1,23 +1,44 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0
 
 //! `/dev/liveupdate` as owned values, so that a program carries its files across a live update
 //! without an ioctl in sight.
 //!
-//! A [`Device`] makes [`Session`]s; a session holds files under tokens that the program chooses.
-//! What a session holds at the time of the kexec can be retrieved from the next kernel by the
-//! session's name and the file's token:
+//! A live update is a kexec: the kernel reboots into another one, and all programs with it, but
+//! memory that was preserved stays where it is. What a program has in files of the right kind,
+//! memfds above all, it can give to Linux's Live Update Orchestrator (LUO), and take back in the
+//! next kernel.
+//!
+//! # Before the kexec
+//!
+//! A [`Device`] makes [`Session`]s; a session holds files under tokens that the program chooses:
+//!
+//! ```no_run
+//! use liveupdate::Device;
+//! # use std::fs::File;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let file = File::open("/dev/zero")?;
+//! let session = Device::open()?.create_session("cache")?;
+//! session.preserve_fd(&file, 1)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - One process at a time has the device open: it is closed again here at once.
+//! - Dropping a session gives up what it holds, so keep it until the kexec, or have it kept: by
+//!   another process, or by [`systemd`].
+//! - A preserved file can still be used, but a memfd keeps its size from now on. What is written
+//!   until the reboot arrives.
+//! - The next kernel has to be loaded by `kexec_file_load(2)`, as [`kexec::load`] does.
+//!
+//! # In the next kernel
+//!
+//! The session is asked for by its name, its files by their tokens:
 //!
 //! ```no_run
 //! use liveupdate::Device;
 //! use std::fs::File;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let file = File::open("/dev/zero")?;
-//! // Before the kexec; the session has to stay open until then.
-//! let session = Device::open()?.create_session("cache")?;
-//! session.preserve_fd(&file, 1)?;
-//!
-//! // In the next kernel.
 //! let session = Device::open()?.retrieve_session("cache")?;
 //! let file = File::from(session.retrieve_fd(1)?);
 //! session.finish()?;
@@ -25,8 +46,20 @@
 //! # }
 //! ```
 //!
-//! An [`Error`] says what to do; below it are the kernel's errnos. The [`raw`] module holds the structures and numbers of
+//! - Until the session is finished, or dropped, its files cannot be preserved once more.
+//! - To finish it drops the files that nobody has retrieved. So retrieve all of them first;
+//!   [`Session::files`] lists them where the kernel does, and a [`manifest`] anywhere.
+//! - Retrieved descriptors are close-on-exec.
+//! - A first start, and a kernel without LUO, are no failures: tell them from others by
+//!   [`Error::kind`].
+//!
+//! An [`Error`] says what to do; below it are the kernel's errnos. [`observe`] looks at live update
+//! without touching it. [`raw`] holds the structures and numbers of
 //! `include/uapi/linux/liveupdate.h`.
+
+#![warn(missing_docs)]
+#![forbid(unsafe_op_in_unsafe_fn)]
+#![warn(clippy::undocumented_unsafe_blocks)]
 
 mod error;
 pub mod kexec;
@@ -221,6 +254,11 @@ unsafe fn owned(fd: RawFd) -> OwnedFd {
     // SAFETY: By this function's requirement.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 #[cfg(test)]
 mod tests {

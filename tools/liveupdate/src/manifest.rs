@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0
 
 //! Which token is what: a list that is preserved beside the files, so that the program in the next
 //! kernel, perhaps a newer one, need not know by heart what this one has preserved.

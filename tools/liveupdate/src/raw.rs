@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0
 
 //! `include/uapi/linux/liveupdate.h` in Rust, for programs that have to say exactly what the
 //! kernel gets to see.

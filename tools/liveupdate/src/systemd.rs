@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0
 
 //! Descriptors that a service manager passes on, and those that it keeps: systemd 261 and later
 //! carries the store of a service through a live update, so that a service needs no device.

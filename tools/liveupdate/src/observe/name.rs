@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0
 
 //! Names and tokens, as they are written for people: names are bytes of any kind, tokens numbers
 //! of 64 bits.
