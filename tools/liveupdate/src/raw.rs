@@ -20,17 +20,17 @@ pub const TYPE: u8 = 0xba;
 pub const NAME_LENGTH: usize = 64;
 
 /// Ioctl: creates a session (device).
-pub const CREATE_SESSION: c_ulong = request_code_none!(TYPE, 0x00);
+pub const CREATE_SESSION: c_ulong = request_code_none!(TYPE, 0x00) as c_ulong;
 /// Ioctl: retrieves a session of the previous kernel (device).
-pub const RETRIEVE_SESSION: c_ulong = request_code_none!(TYPE, 0x01);
+pub const RETRIEVE_SESSION: c_ulong = request_code_none!(TYPE, 0x01) as c_ulong;
 /// Ioctl: preserves a file (created session).
-pub const PRESERVE_FD: c_ulong = request_code_none!(TYPE, 0x40);
+pub const PRESERVE_FD: c_ulong = request_code_none!(TYPE, 0x40) as c_ulong;
 /// Ioctl: retrieves a file (retrieved session).
-pub const RETRIEVE_FD: c_ulong = request_code_none!(TYPE, 0x41);
+pub const RETRIEVE_FD: c_ulong = request_code_none!(TYPE, 0x41) as c_ulong;
 /// Ioctl: ends a retrieved session's hold on its files (retrieved session).
-pub const FINISH: c_ulong = request_code_none!(TYPE, 0x42);
+pub const FINISH: c_ulong = request_code_none!(TYPE, 0x42) as c_ulong;
 /// Ioctl: reads a session's name (any session).
-pub const GET_NAME: c_ulong = request_code_none!(TYPE, 0x43);
+pub const GET_NAME: c_ulong = request_code_none!(TYPE, 0x43) as c_ulong;
 
 /// The ioctl that a structure is the argument of.
 ///
@@ -38,9 +38,21 @@ pub const GET_NAME: c_ulong = request_code_none!(TYPE, 0x43);
 ///
 /// `Self` is plain data of which every bit pattern is valid, and `Self::NUMBER` writes no further
 /// than the size with which `Self` begins, which is at most `size_of::<Self>()`.
-pub unsafe trait Argument {
+pub unsafe trait Argument: sealed::Sealed {
     /// The ioctl's number.
     const NUMBER: c_ulong;
+}
+
+/// What keeps [`Argument`] to the structures here: others have [`raw_ioctl`].
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for super::CreateSession {}
+    impl Sealed for super::RetrieveSession {}
+    impl Sealed for super::PreserveFd {}
+    impl Sealed for super::RetrieveFd {}
+    impl Sealed for super::Finish {}
+    impl Sealed for super::GetName {}
 }
 
 /// Argument of [`CREATE_SESSION`].
@@ -207,6 +219,7 @@ const _: () = {
     assert!(mem::size_of::<RetrieveFd>() == 16);
     assert!(mem::size_of::<Finish>() == 8);
     assert!(mem::size_of::<GetName>() == 72);
+    assert!(CREATE_SESSION == 0xba00 && GET_NAME == 0xba43);
 };
 
 /// Does the ioctl that `arg` belongs to.
@@ -224,6 +237,6 @@ pub fn call<A: Argument>(fd: BorrowedFd<'_>, arg: &mut A) -> io::Result<()> {
 /// allowed and gives `EFAULT`.
 pub unsafe fn raw_ioctl(fd: BorrowedFd<'_>, number: c_ulong, arg: *mut c_void) -> io::Result<()> {
     // SAFETY: By this function's requirement.
-    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), number, arg) })?;
+    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), number as libc::Ioctl, arg) })?;
     Ok(())
 }
