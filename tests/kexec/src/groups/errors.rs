@@ -8,7 +8,7 @@ use crate::{
     Group, World,
 };
 use anyhow::Result;
-use liveupdate::{raw, Device};
+use liveupdate::{raw, Device, ErrorKind, Session};
 use nix::{
     errno::Errno::{E2BIG, EBADF, EBUSY, EEXIST, EFAULT, EFBIG, EINVAL, ENOENT, ENOTTY},
     libc::O_PATH,
@@ -22,6 +22,7 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::fs::OpenOptionsExt,
     },
+    process,
 };
 
 pub const GROUP: Group = Group {
@@ -37,6 +38,7 @@ pub const GROUP: Group = Group {
         ("preserve-fd-twice", preserve_twice),
         ("preserve-fd-failing-handler", preserve_failing),
         ("get-name", get_name),
+        ("words", words),
     ]],
 };
 
@@ -254,5 +256,37 @@ fn get_name(_: &mut World) -> Result<()> {
         EINVAL
     );
     same!(done!(session.name()), b"session");
+    Ok(())
+}
+
+/// What the crate says of an errno, and who has what is taken.
+fn words(_: &mut World) -> Result<()> {
+    fn said<T>(result: liveupdate::Result<T>) -> Option<String> {
+        result.err().map(|error| error.to_string())
+    }
+    let by = format!("in luo-kexec-tests({})", process::id());
+    let device = Device::open()?;
+    let busy = "there is one at a time: try again when that is closed";
+    same!(
+        said(Device::open()),
+        Some(format!("{} is open {by}; {busy}", liveupdate::DEVICE))
+    );
+    let session = device.create_session("vm")?;
+    same!(
+        said(device.create_session("vm")),
+        Some(format!("there is a session 'vm' already, {by}"))
+    );
+    let none = said(device.retrieve_session("vm")).unwrap_or_default();
+    let due = "there is no session 'vm' of the previous kernel";
+    same!(none.starts_with(due), true, none);
+    same!(
+        said(session.preserve_fd(File::open("/dev/null")?, 31)),
+        Some("file 0x1f: no file handler preserves such a file".to_owned())
+    );
+    let taken = Session::from_fd(memfd(b"memory")?.into());
+    same!(
+        taken.map(drop).map_err(|error| error.kind()),
+        Err(ErrorKind::NotASession)
+    );
     Ok(())
 }
