@@ -65,6 +65,7 @@ mod error;
 pub mod kexec;
 pub mod manifest;
 pub mod observe;
+pub mod ram;
 pub mod raw;
 pub mod systemd;
 
