@@ -22,6 +22,7 @@ mod module;
 mod names;
 mod old_kexec;
 mod races;
+mod ram;
 mod reboot;
 mod refused;
 mod retrieve;
@@ -66,6 +67,7 @@ pub const ALL: &[Group] = &[
     first_open::GROUP,
     old_kexec::GROUP,
     luoctl::GROUP,
+    ram::GROUP,
     inside::GROUP,
     slow::GROUP,
     traced::GROUP,
