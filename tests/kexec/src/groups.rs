@@ -4,6 +4,7 @@
 
 mod arguments;
 mod blocks;
+mod cache;
 mod chain;
 mod contents;
 mod descriptors;
@@ -67,6 +68,7 @@ pub const ALL: &[Group] = &[
     first_open::GROUP,
     old_kexec::GROUP,
     luoctl::GROUP,
+    cache::GROUP,
     ram::GROUP,
     inside::GROUP,
     slow::GROUP,

@@ -22,6 +22,7 @@ mod held;
 mod numbered;
 mod preserved;
 mod process;
+mod program;
 mod shown;
 mod stalled;
 mod tracefs;

@@ -70,9 +70,11 @@ const MODULES: [Module; 2] = [
 /// Where these tests find their modules.
 const MODULES_PATH: &str = "/lib";
 
-/// The test that runs luoctl, and where it finds that.
-const LUOCTL: &str = "luoctl";
-const LUOCTL_PATH: &str = "/bin/luoctl";
+/// The tests that run a program of the same name, and where that is below the guest's programs.
+const PROGRAMS: [(&str, &str); 2] = [
+    ("luoctl", "luoctl"),
+    ("cache", "examples/cache"),
+];
 
 /// The test whose threads are to run at one time, if the kernel can.
 const RACES: &str = "races";
@@ -243,8 +245,8 @@ impl Selftest {
                 .file(path, &format!("{MODULES_PATH}/{}", module.file))
                 .params([module.param]);
         }
-        if test.name == LUOCTL {
-            vm = vm.file(&self.machine.guest.join(LUOCTL), LUOCTL_PATH);
+        if let Some((name, program)) = PROGRAMS.iter().find(|(name, _)| test.name == *name) {
+            vm = vm.file(&self.machine.guest.join(program), &format!("/bin/{name}"));
         }
         if test.name == RACES {
             vm = vm.cpus(2);

@@ -10,6 +10,7 @@ use crate::{
     driver::{self, B},
     file::{expect_frozen, expect_thawed, memfd},
     process::eventually,
+    program::command,
     Group, World,
 };
 use anyhow::{bail, ensure, Context, Result};
@@ -34,7 +35,7 @@ use std::{
         unix::process::CommandExt,
     },
     path::Path,
-    process::{self, Child, Command, ExitCode, Stdio},
+    process::{self, Child, ExitCode, Stdio},
 };
 
 pub const GROUP: Group = Group {
@@ -62,7 +63,6 @@ pub const GROUP: Group = Group {
     ],
 };
 
-const BIN: &str = "/bin";
 const NOTES: &str = "/tmp/notes";
 const NOBODY: u32 = 65534;
 const NOTED: &str = "the blue one is spare\n";
@@ -77,16 +77,6 @@ struct Said {
     status: i32,
     out: String,
     err: String,
-}
-
-/// A command, its words separated by blanks.
-fn command(words: &str) -> Result<Command> {
-    let mut words = words.split_whitespace();
-    // To look it up, the standard library would need sockets, which the kernel does not have.
-    let program = format!("{BIN}/{}", words.next().context("no command")?);
-    let mut command = Command::new(program);
-    command.args(words).env("PATH", BIN);
-    Ok(command)
 }
 
 impl Said {
