@@ -53,7 +53,7 @@ export O LINUX KDIR LLVM BINDGEN
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo demo-vm test kernel headers kunit selftest bench coverage lint install uninstall clean
-.PHONY: interop interop-c races hostile hostile-deferred fuzz fuzz-smoke memblock doctests
+.PHONY: selftest-vm interop interop-c races hostile hostile-deferred fuzz fuzz-smoke memblock doctests
 .PHONY: compile-fail htmldocs luoctl tools-test
 .PHONY: test-debug kunit-debug selftest-debug
 .PHONY: deps vm fuzzer tests/fuzz/linux FORCE
@@ -68,6 +68,7 @@ help:
 	@echo 'make kunit                run the KUnit suites in QEMU; ARGS= takes a filter'
 	@echo 'make doctests             run the examples of what we add to the kernel crate'
 	@echo 'make selftest             run the selftests in QEMU, on both LUOs; IMPL= for one'
+	@echo 'make selftest-vm          run the example of a VMM across a live update, on KVM in QEMU'
 	@echo 'make luoctl               build the command line tool, one static binary'
 	@echo 'make tools-test           run the tests of luoctl that need no machine of their own'
 	@echo 'make compile-fail         show that misuse of the driver API does not compile'
@@ -189,6 +190,11 @@ interop: $(tree)-rust/.built $(tree)-c/.built $(O)/kselftest/.built vm
 		$(foreach c,7.2-c $(LINUX)-c,$(c):$(LINUX)-rust $(LINUX)-rust:$(c)) \
 		$(LINUX)-c:$(LINUX)-rust:chain-100
 
+# What needs a kernel with KVM, in a machine that emulates a processor for it.
+selftest-vm: $(tree)-rust-vm/.built vm
+	@$(O)/cargo/release/luo-vm selftest --kvm --impl rust --kernel $(tree)-rust-vm \
+		--guest $(guest) --out $(O)/selftest-vm --accel icount
+
 ROUNDS ?= 200
 races: $(tree)-rust/.built $(tree)-c/.built $(O)/kselftest/.built vm
 	@$(foreach luo,rust c,$(O)/cargo/release/luo-vm selftest --impl $(luo) \
@@ -304,7 +310,7 @@ lint: $(tree)-rust/.built tests/fuzz/linux
 	@tools/lint.sh $(tree) $(tree)-rust $(O)
 
 test: | deps
-	@tools/test.sh $(O) 'lint tools-test compile-fail memblock kunit doctests fuzz-smoke $(both) interop-c demo-vm' $(MAKE)
+	@tools/test.sh $(O) 'lint tools-test compile-fail memblock kunit doctests fuzz-smoke $(both) interop-c demo-vm selftest-vm' $(MAKE)
 
 install uninstall:
 	@tools/install.sh $@ $(LINUX) '$(KDIR)'

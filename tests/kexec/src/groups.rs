@@ -32,6 +32,7 @@ mod slow;
 mod stalled;
 mod traced;
 mod undo;
+mod vmm;
 
 use crate::Group;
 
@@ -81,3 +82,6 @@ pub const ALL: &[Group] = &[
     formats::group::<820>("formats-820"),
     formats::group::<1000>("formats-1000"),
 ];
+
+/// Those that are run on kernels with KVM, on machines that can have it.
+pub const KVM: &[Group] = &[vmm::GROUP];

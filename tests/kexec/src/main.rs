@@ -33,6 +33,7 @@ use damage::Damage;
 use differences::Luo;
 use groups::{hostile, luoctl};
 use held::Held;
+use luo_guest::NO_OWNERS;
 use nix::unistd;
 use process::Log;
 use std::{
@@ -77,7 +78,7 @@ impl World {
 }
 
 /// What is asked for instead of a group.
-const ALONE: [&str; 4] = ["list", "started_with", "wait", "list_damages"];
+const ALONE: [&str; 5] = ["list", "started_with", "wait", "list_kvm", "list_damages"];
 
 /// Tests live update across kexecs.
 #[derive(Parser)]
@@ -91,6 +92,9 @@ struct Arguments {
     /// Write a line, and wait to be ended
     #[arg(long)]
     wait: bool,
+    /// List the groups that need KVM in the same way
+    #[arg(long, exclusive = true)]
+    list_kvm: bool,
     /// List all damages in the same way
     #[arg(long, exclusive = true)]
     list_damages: bool,
@@ -119,6 +123,13 @@ fn main() -> Result<ExitCode> {
         (Some(group), Some(luo), Some(previous)) => run(&group, arguments.stage, luo, previous),
         _ if arguments.wait => luoctl::wait(),
         _ if arguments.started_with => luoctl::started_with(),
+        _ if arguments.list_kvm => {
+            for group in groups::KVM {
+                // Their kernels do not remember who allocated what.
+                println!("{} {} {NO_OWNERS}", group.name, group.stages.len());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         _ => {
             if arguments.list {
                 for group in groups::ALL {
@@ -141,7 +152,10 @@ fn run(name: &str, stage: usize, luo: Luo, previous: Luo) -> Result<ExitCode> {
     let damage = damage::all().into_iter().find(|it| it.name == name);
     let group = match damage {
         Some(_) => Some(&hostile::GROUP),
-        None => groups::ALL.iter().find(|group| group.name == name),
+        None => groups::ALL
+            .iter()
+            .chain(groups::KVM)
+            .find(|group| group.name == name),
     };
     let group = group.with_context(|| format!("no group '{name}'"))?;
     let Some(cases) = stage.checked_sub(1).and_then(|at| group.stages.get(at)) else {

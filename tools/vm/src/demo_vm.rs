@@ -39,14 +39,8 @@ const PROGRAMS: [&str; 3] = [VMM, "/bin/sh", "/bin/cat"];
 const LINKER: &str = "/lib64/ld-linux-x86-64.so.2";
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
 
-/// What the host's processor and clock have to be like: with AMD's SVM, and time by instructions,
-/// without which QEMU 7.2 now and then loses an interrupt of a guest in a guest.
-const QEMU_ARGS: [&str; 4] = ["-cpu", "max", "-rtc", "clock=vm"];
-const PARAMS: [&str; 3] = [
-    "mitigations=off",
-    "tsc_early_khz=1000000",
-    "kho_scratch=64M,256M,128M",
-];
+/// The default does not fit beside such an initramfs.
+const SCRATCH: &str = "kho_scratch=64M,256M,128M";
 
 /// `luo-vm demo-vm`
 #[derive(Args)]
@@ -116,8 +110,8 @@ impl DemoVm {
             .args(["-s", luo_guest::STAGE, "--stages", &stages.to_string()])
             .args(self.cpr_reboot.then_some("--cpr-reboot"))
             .stages(stages)
-            .qemu_args(QEMU_ARGS)
-            .params(PARAMS)
+            .kvm_inside()
+            .params([SCRATCH])
             .file(&initramfs, INITRAMFS);
         for (file, path) in needed(&self.root)? {
             vm = vm.file(&file, &path);

@@ -71,9 +71,10 @@ const MODULES: [Module; 2] = [
 const MODULES_PATH: &str = "/lib";
 
 /// The tests that run a program of the same name, and where that is below the guest's programs.
-const PROGRAMS: [(&str, &str); 2] = [
+const PROGRAMS: [(&str, &str); 3] = [
     ("luoctl", "luoctl"),
     ("cache", "examples/cache"),
+    ("vmm", "examples/vmm"),
 ];
 
 /// The test whose threads are to run at one time, if the kernel can.
@@ -124,11 +125,14 @@ pub struct Selftest {
     #[arg(long, value_enum, requires = "next")]
     next_impl: Option<Impl>,
     /// The directory of the kernel tree's own programs
-    #[arg(long, value_name = "DIR")]
-    kselftest: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "kvm")]
+    kselftest: Option<PathBuf>,
     /// A driver as a module, for the test that loads it; may be repeated
     #[arg(long, value_name = "KO")]
     module: Vec<PathBuf>,
+    /// Run the tests that need a kernel with KVM, and no others
+    #[arg(long)]
+    kvm: bool,
     /// Run only this test; may be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
@@ -201,9 +205,28 @@ impl Selftest {
     }
 
     fn tests(&self) -> Result<Vec<Test>> {
+        let mut tests = match self.kvm {
+            false => self.ordinary()?,
+            true => ours(&self.machine, "--list-kvm")?,
+        };
+        let known = |name: &String| tests.iter().any(|test| test.name == *name);
+        if let Some(unknown) = self.only.iter().find(|name| !known(name)) {
+            let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).collect();
+            anyhow::bail!("no test is named {unknown}; there are {}", names.join(" "));
+        }
+        tests.retain(|test| match self.only.as_slice() {
+            [] => test.name != LONG,
+            only => only.contains(&test.name),
+        });
+        Ok(tests)
+    }
+
+    /// The tests that need no machine of their own kind.
+    fn ordinary(&self) -> Result<Vec<Test>> {
+        let kselftest = self.kselftest.as_deref().unwrap_or(Path::new(""));
         let mut tests = vec![Test {
             name: HARNESS.to_owned(),
-            program: self.kselftest.join(HARNESS),
+            program: kselftest.join(HARNESS),
             args: Vec::new(),
             params: Vec::new(),
             stages: 1,
@@ -211,7 +234,7 @@ impl Selftest {
         }];
         tests.extend(KEXEC.map(|name| Test {
             name: name.to_owned(),
-            program: self.kselftest.join(name),
+            program: kselftest.join(name),
             args: per_stage(&[]),
             params: Vec::new(),
             stages: 2,
@@ -223,16 +246,6 @@ impl Selftest {
             let can_run = Module::of(&test.name).is_none_or(|it| it.path(&self.module).is_some());
             can_run && (rust || !only_on_rust(&test.name))
         }));
-
-        let known = |name: &String| tests.iter().any(|test| test.name == *name);
-        if let Some(unknown) = self.only.iter().find(|name| !known(name)) {
-            let names: Vec<_> = tests.iter().map(|test| test.name.as_str()).collect();
-            anyhow::bail!("no test is named {unknown}; there are {}", names.join(" "));
-        }
-        tests.retain(|test| match self.only.as_slice() {
-            [] => test.name != LONG,
-            only => only.contains(&test.name),
-        });
         Ok(tests)
     }
 
@@ -247,6 +260,9 @@ impl Selftest {
         }
         if let Some((name, program)) = PROGRAMS.iter().find(|(name, _)| test.name == *name) {
             vm = vm.file(&self.machine.guest.join(program), &format!("/bin/{name}"));
+        }
+        if self.kvm {
+            vm = vm.kvm_inside();
         }
         if test.name == RACES {
             vm = vm.cpus(2);
