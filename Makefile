@@ -162,7 +162,7 @@ static_cargo := env RUSTFLAGS='-C target-feature=+crt-static' $(cargo) \
 vm: | deps
 	@$(step) 'Building the VM harness' $(logs)/vm.log $(cargo) -p luo-vm
 	@$(step) 'Building the guest programs' $(logs)/guest.log $(static_cargo) \
-		--workspace --exclude luo-vm --exclude luo-coverage --bins --examples
+		--workspace --bins --examples $(addprefix --exclude ,luo-vm luo-coverage luo-demo-vm)
 
 luoctl: | deps
 	@$(step) 'Building luoctl' $(logs)/luoctl.log $(static_cargo) -p luoctl

@@ -393,7 +393,7 @@ fn sizes(regions: &[Region]) -> Result<BTreeMap<u32, u64>, Error> {
             offset,
         } = *region;
         let wrong = |why| Err(Error::Layout { slot, why });
-        if size == 0 || !(address | size | offset).is_multiple_of(PAGE) {
+        if size == 0 || (address | size | offset) % PAGE != 0 {
             return wrong("it does not consist of whole pages");
         }
         // Files are as large as a signed number says.
