@@ -169,14 +169,7 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Call { error, .. } => Some(error),
-            _ => None,
-        }
-    }
-}
+impl std::error::Error for Error {}
 
 /// `InvalidInput` for a layout, `InvalidData` for a size, and a call's kind for a call.
 impl From<Error> for io::Error {
