@@ -70,7 +70,7 @@ help:
 	@echo 'make selftest             run the selftests in QEMU, on both LUOs; IMPL= for one'
 	@echo 'make selftest-vm          run the example of a VMM across a live update, on KVM in QEMU'
 	@echo 'make luoctl               build the command line tool, one static binary'
-	@echo 'make tools-test           run the tests of luoctl that need no machine of their own'
+	@echo 'make tools-test           run the tests of the tools that need no machine of their own'
 	@echo 'make compile-fail         show that misuse of the driver API does not compile'
 	@echo 'make interop              live updates between this LUO and those in C of 7.2 and 7.3'
 	@echo 'make races                race with 200 rounds of refused reboots; ROUNDS= for more'
@@ -292,10 +292,10 @@ htmldocs: $(tree)/.staged
 	@tools/htmldocs.sh $(tree) $(O) $(MAKE)
 
 tools-test: | deps
-	@$(step) 'Testing luoctl and the crate below it' $(logs)/tools-test.log \
+	@$(step) 'Testing the tools' $(logs)/tools-test.log \
 		env RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc /usr/bin/cargo test --locked \
 		--manifest-path tools/Cargo.toml --target-dir $(O)/cargo \
-		-p liveupdate --features liveupdate/schemars -p luoctl
+		-p liveupdate --features liveupdate/schemars -p luoctl -p luo-vm
 	@$(step) 'Packaging the crate, and building what is in the package' $(logs)/tools-package.log \
 		env RUSTC=/usr/bin/rustc /usr/bin/cargo package --locked --offline --allow-dirty \
 		--manifest-path tools/Cargo.toml --target-dir $(O)/cargo -p liveupdate --all-features

@@ -154,15 +154,8 @@ impl Story {
 
     /// What is wrong with it, if anything.
     fn failure(&self, run: &Run) -> Option<String> {
-        for stage in 1..=run.stages {
-            if let Some(status) = run.status(stage).filter(|&status| status != 0) {
-                let mut output = run.stage(stage).iter().filter_map(Line::output);
-                let last = output.next_back().unwrap_or_default();
-                return Some(format!("stage {stage}: exit status {status}: {last}"));
-            }
-            if let Some(failure) = run.failure(stage) {
-                return Some(format!("stage {stage}: {}", failure.reason));
-            }
+        if let Some(reason) = run.reason() {
+            return Some(reason);
         }
         if self.preserved.is_empty() || self.preserved != self.retrieved {
             return Some("what was retrieved is not what was preserved".to_owned());

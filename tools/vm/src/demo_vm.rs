@@ -4,14 +4,14 @@
 //! by what both of them say.
 
 use crate::Machine;
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use clap::Args;
 use indicatif::{HumanBytes, ProgressBar};
 use luo_guest::{
     vm::{Event, Tick, What, INITRAMFS, MEMORY_MIB, VMM},
     Report,
 };
-use luo_vm::{pack, Line, Run};
+use luo_vm::{pack, Line};
 use regex::Regex;
 use std::{
     collections::BTreeSet,
@@ -135,7 +135,11 @@ impl DemoVm {
         })?;
         spinner.finish_and_clear();
 
-        match story.judge(&run, self.updates) {
+        let verdict = match run.reason() {
+            Some(reason) => Err(anyhow!(reason)),
+            None => story.judge(self.updates),
+        };
+        match verdict {
             Ok(updates) => {
                 print!("\n{}", story.page(&updates));
                 Ok(true)
@@ -280,18 +284,8 @@ impl Story {
         }
     }
 
-    /// Whether the guest has survived, and how; or what is wrong.
-    fn judge(&self, run: &Run, due: usize) -> Result<Vec<Update>> {
-        for stage in 1..=run.stages {
-            if let Some(status) = run.status(stage).filter(|&status| status != 0) {
-                let mut output = run.stage(stage).iter().filter_map(Line::output);
-                let last = output.next_back().unwrap_or_default();
-                bail!("kernel {stage}: exit status {status}: {last}");
-            }
-            if let Some(failure) = run.failure(stage) {
-                bail!("kernel {stage}: {}", failure.reason);
-            }
-        }
+    /// Whether the guest has survived so many live updates, and how; or what is wrong.
+    fn judge(&self, due: usize) -> Result<Vec<Update>> {
         let mut ids: Vec<_> = self.hosts.iter().map(|(id, _)| id).collect();
         ids.sort();
         ids.dedup();
@@ -515,4 +509,145 @@ fn line(what: &str, time: Duration, note: &str) -> String {
 
 fn length((from, to): Span) -> Duration {
     Duration::from_nanos(to.saturating_sub(from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tick(tick: u64) -> Tick {
+        Tick {
+            tick,
+            clock: tick * 100,
+            longest: 104,
+            missed: 0,
+            passes: tick / 2,
+            damaged: 0,
+            boot: "guest".to_owned(),
+        }
+    }
+
+    /// One live update of two seconds, and a guest that survives it.
+    fn story() -> Story {
+        let ticks = |from, to| (from..=to).map(|number| Err(tick(number)));
+        let mut happened = vec![Ok(What::Up), Ok(What::Booting)];
+        happened.extend(ticks(1, 3));
+        happened.extend([Ok(What::Preserving), Ok(What::Preserved)]);
+        happened.extend(ticks(4, 5));
+        happened.extend(
+            [
+                What::Stopping,
+                What::Stopped,
+                What::Saved { bytes: 7 },
+                What::StatePreserved,
+                What::Read { checksum: 1 },
+                What::Rebooting,
+                What::Up,
+                What::Retrieved { bytes: 7 },
+                What::Read { checksum: 1 },
+                What::Loaded,
+                What::Running,
+                What::Finished,
+            ]
+            .map(Ok),
+        );
+        happened.extend(ticks(6, 9));
+
+        let host = |id: &str| (id.to_owned(), "7.3".to_owned());
+        let mut story = Story {
+            hosts: vec![host("first"), host("second")],
+            ..Story::default()
+        };
+        for (at, happened) in (0..).zip(happened) {
+            let what = happened.unwrap_or_else(|tick| {
+                What::Serial(serde_json::to_string(&tick).expect("a tick") + "\n")
+            });
+            story.happens(&what);
+            story.counted.push(story.ticks.len());
+            let at = at * 200_000_000;
+            story.events.push(Event { at, what });
+        }
+        story
+    }
+
+    /// What is said of a story in which something else happens.
+    fn wrong(spoil: impl FnOnce(&mut Story)) -> String {
+        let mut story = story();
+        spoil(&mut story);
+        let verdict = story.judge(1).map(|updates| updates.len());
+        verdict.expect_err("nothing is wrong").to_string()
+    }
+
+    /// The same for another event instead of `was`, from the last one back.
+    fn instead(was: &What, is: What) -> String {
+        wrong(|story| {
+            let event = story.events.iter_mut().rfind(|event| event.what == *was);
+            event.expect("it happens").what = is;
+        })
+    }
+
+    #[test]
+    fn a_guest_survives() {
+        let story = story();
+        let updates = story.judge(1).expect("nothing is wrong");
+        let [update] = updates.as_slice() else {
+            panic!("{} updates", updates.len());
+        };
+        assert_eq!(update.meanwhile, 2);
+        assert_eq!([update.ticks[0].tick, update.ticks[1].tick], [5, 6]);
+        // From before the guest is stopped until it runs, without reading its memory twice.
+        assert_eq!(update.blackout(), Duration::from_millis(200 * (10 - 2)));
+        let page = story.page(&updates);
+        assert!(page.contains("counted from 1 to 9 without a gap"), "{page}");
+        assert!(story.judge(2).is_err());
+    }
+
+    #[test]
+    fn a_guest_is_not_the_same() {
+        let read = What::Read { checksum: 1 };
+        let said = instead(&read, What::Read { checksum: 2 });
+        assert!(
+            said.starts_with("checksum 0000000000000001 before"),
+            "{said}"
+        );
+        let size = What::Retrieved { bytes: 7 };
+        let said = instead(&size, What::Retrieved { bytes: 8 });
+        assert_eq!(said, "7 bytes of state before, 8 after");
+        assert!(instead(&What::Running, What::Loaded).contains("missing"));
+        for (spoil, said) in [
+            (
+                (|tick| tick.tick += 1) as fn(&mut Tick),
+                "the guest said 8 instead of 7",
+            ),
+            (
+                |tick| tick.damaged = 1,
+                "the guest's memory was damaged by tick 7",
+            ),
+            (
+                |tick| tick.boot = "another".to_owned(),
+                "the guest was booted anew by tick 7",
+            ),
+        ] {
+            assert_eq!(wrong(|story| spoil(&mut story.ticks[6])), said);
+        }
+        let said = wrong(|story| story.ticks[5].longest = 800);
+        assert_eq!(said, "the guest's clock went 800ms in one step");
+        let said = wrong(|story| story.ticks[8].passes = story.ticks[5].passes);
+        assert!(said.contains("all of its pattern"), "{said}");
+    }
+
+    #[test]
+    fn a_host_does_not_change() {
+        let said = wrong(|story| story.hosts[1].0 = story.hosts[0].0.clone());
+        assert_eq!(said, "the host did not boot 1 times more");
+        let said = wrong(|story| {
+            let at = |what: &What| {
+                let found = story.events.iter().position(|event| event.what == *what);
+                found.expect("it happens")
+            };
+            let (preserving, stopping) = (at(&What::Preserving), at(&What::Stopping));
+            story.counted[stopping] = story.counted[preserving];
+        });
+        assert_eq!(said, "the guest did not count with its memory preserved");
+    }
 }

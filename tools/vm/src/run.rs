@@ -69,6 +69,22 @@ impl Run {
         self.stage(stage).iter().filter_map(Line::report)
     }
 
+    /// Why the run failed, if it did, in one line: by the exit status of a stage's program, of which
+    /// the last word is told, or as [`Run::failure`] says.
+    pub fn reason(&self) -> Option<String> {
+        (1..=self.stages).find_map(|stage| {
+            let reason = match self.status(stage) {
+                None | Some(0) => self.failure(stage)?.reason,
+                Some(status) => {
+                    let mut output = self.stage(stage).iter().filter_map(Line::output);
+                    let last = output.next_back().unwrap_or_default();
+                    format!("exit status {status}: {last}")
+                }
+            };
+            Some(format!("stage {stage}: {reason}"))
+        })
+    }
+
     /// Why a stage failed, if it did: the kernel complained, or the stage did not
     /// come to its end. The program's exit status is another matter.
     pub fn failure(&self, stage: u32) -> Option<Failure> {
@@ -179,6 +195,17 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_run_whose_program_fails() {
+        const FAILED: &str = r#"luo-report: {"Ended":{"stage":1,"status":3}}"#;
+        let run = |output, end| run(1, &[BOOT, "luo-output: first", output, end]).reason();
+        let expected = Some("stage 1: exit status 3: last".to_owned());
+        assert_eq!(run("luo-output: last", FAILED), expected);
+        assert_eq!(run("luo-output: last", DONE), None);
+        let bug = Some("stage 1: kernel: BUG: it".to_owned());
+        assert_eq!(run("BUG: it", DONE), bug);
     }
 
     #[test]
