@@ -66,7 +66,6 @@ use std::{
     fs::File,
     io,
     num::NonZeroUsize,
-    os::fd::AsFd,
     panic,
     ptr::NonNull,
     sync::atomic::{AtomicUsize, Ordering},
@@ -145,12 +144,24 @@ pub enum Error {
         /// Why it failed.
         error: io::Error,
     },
+    /// The session does not take a file, or has it not.
+    Session {
+        /// The number of the file.
+        file: u32,
+        /// What the session says, with the file's token.
+        error: crate::Error,
+    },
 }
 
 impl Error {
     /// An error of a call about the file of number `file`.
     fn of(file: u32, what: &'static str) -> impl Fn(io::Error) -> Self {
         move |error| Self::Call { file, what, error }
+    }
+
+    /// An error of a session about the file of number `file`.
+    fn of_session(file: u32) -> impl Fn(crate::Error) -> Self {
+        move |error| Self::Session { file, error }
     }
 }
 
@@ -165,19 +176,22 @@ impl fmt::Display for Error {
             Self::Call { file, what, error } => {
                 write!(f, "guest memory, file {file}: cannot {what} it: {error}")
             }
+            Self::Session { error, .. } => write!(f, "guest memory, {error}"),
         }
     }
 }
 
 impl std::error::Error for Error {}
 
-/// `InvalidInput` for a layout, `InvalidData` for a size, and a call's kind for a call.
+/// `InvalidInput` for a layout, `InvalidData` for a size, and otherwise what a call or a session says:
+/// of a session the errno.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
-        let kind = match &error {
+        let kind = match error {
             Error::Layout { .. } => io::ErrorKind::InvalidInput,
             Error::Size { .. } => io::ErrorKind::InvalidData,
-            Error::Call { error, .. } => error.kind(),
+            Error::Call { ref error, .. } => error.kind(),
+            Error::Session { error, .. } => return error.into(),
         };
         Self::new(kind, error)
     }
@@ -297,16 +311,13 @@ impl Ram {
     /// To be called while the guest runs. What was preserved before a failure stays so until the
     /// session is dropped.
     ///
-    /// Fails with [`Error::Call`]: `EEXIST` if the session has a file of such a token, `EBUSY` if a
+    /// Fails with [`Error::Session`]: `EEXIST` if the session has a file of such a token, `EBUSY` if a
     /// session has this file, `ENOMEM` if there is not enough memory to allocate all of it.
     pub fn preserve(&self, session: &Session, base: u64) -> Result<(), Error> {
         for &number in sizes(&self.regions)?.keys() {
             let file = self.numbered(number)?;
-            let preserve = || -> io::Result<()> {
-                session.preserve_fd(file.as_fd(), token(base, number)?)?;
-                Ok(())
-            };
-            preserve().map_err(Error::of(number, "preserve"))?;
+            let preserved = session.preserve_fd(file, token(base, number)?);
+            preserved.map_err(Error::of_session(number))?;
         }
         Ok(())
     }
@@ -318,7 +329,7 @@ impl Ram {
     /// use. What is not as expected stays in the session: it may be asked for again.
     ///
     /// Fails with [`Error::Layout`] if the regions do not fit together, with [`Error::Size`] if a
-    /// file does not end where the last of its regions does, and with [`Error::Call`]: `ENOENT` if
+    /// file does not end where the last of its regions does, and with [`Error::Session`]: `ENOENT` if
     /// the session has no file of such a token.
     pub fn retrieve(
         session: &Session,
@@ -331,10 +342,8 @@ impl Ram {
         let work = || {
             let mut files = vec![];
             while let Some(&(number, due)) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let retrieve = || -> io::Result<_> {
-                    Ok(File::from(session.retrieve_fd(token(base, number)?)?))
-                };
-                let file = retrieve().map_err(Error::of(number, "retrieve"))?;
+                let retrieved = session.retrieve_fd(token(base, number)?);
+                let file = File::from(retrieved.map_err(Error::of_session(number))?);
                 expect_size(number, &file, due)?;
                 files.push((number, file));
             }
@@ -357,9 +366,10 @@ impl Ram {
 }
 
 /// The token of the file of number `number`.
-fn token(base: u64, number: u32) -> io::Result<u64> {
+fn token(base: u64, number: u32) -> Result<u64, Error> {
+    let why = "its token would be beyond all of them";
     let token = base.checked_add(number.into());
-    Ok(token.ok_or(Errno::EOVERFLOW)?)
+    token.ok_or(Error::Layout { slot: number, why })
 }
 
 fn expect_size(number: u32, file: &File, due: u64) -> Result<(), Error> {

@@ -51,7 +51,7 @@ fn file(ram: &Ram, number: u32) -> Result<&File> {
 /// Expects a call about a file to fail with an errno.
 fn expect_refused<T>(result: Result<T, Error>, number: u32, errno: Errno) -> Result<()> {
     match result {
-        Err(Error::Call { file, error, .. }) => {
+        Err(Error::Session { file, error }) => {
             same!(file, number);
             refused!(Err::<(), _>(error), errno);
             Ok(())
