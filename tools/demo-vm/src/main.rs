@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use liveupdate::Device;
 use luo_guest::{
-    timestamp,
+    checksum, timestamp,
     vm::{Event, What, MEMORY_MIB},
     Report,
 };
@@ -30,13 +30,9 @@ use std::{
     convert::Infallible,
     fs::File,
     io::Seek,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::FileExt,
-    },
+    os::fd::{AsFd, OwnedFd},
     process::ExitCode,
 };
-use xxhash_rust::xxh64::Xxh64;
 
 const SESSION: &[u8] = b"vm";
 /// The session's tokens.
@@ -162,13 +158,6 @@ pub fn inheritable(fd: OwnedFd) -> Result<OwnedFd> {
 
 /// Reads the memory of a guest that is stopped: it has to be the same on the other side.
 fn read(ram: &File) -> Result<()> {
-    let mut hash = Xxh64::new(0);
-    let mut buffer = vec![0; MIB as usize];
-    for offset in (0..MEMORY_MIB).map(|number| number * MIB) {
-        ram.read_exact_at(&mut buffer, offset)?;
-        hash.update(&buffer);
-    }
-    tell(What::Read {
-        checksum: hash.digest(),
-    })
+    let (_, checksum) = checksum(ram)?;
+    tell(What::Read { checksum })
 }

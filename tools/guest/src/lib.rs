@@ -20,7 +20,9 @@ use std::fs::OpenOptions;
 use std::io;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use xxhash_rust::xxh64::Xxh64;
 
 /// Tag of a [`Report`] in the kernel's log.
 pub const REPORT: &str = "luo-report: ";
@@ -113,6 +115,22 @@ pub struct File {
 pub fn timestamp() -> u64 {
     // SAFETY: Every x86-64 processor has the counter, and Linux lets programs read it.
     unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+/// The size of a file, and the XXH64 of what is in it, read from its start to its end.
+pub fn checksum(file: &fs::File) -> io::Result<(u64, u64)> {
+    let mut hash = Xxh64::new(0);
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        match file.read_at(&mut buffer, bytes)? {
+            0 => return Ok((bytes, hash.digest())),
+            read => {
+                hash.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+        }
+    }
 }
 
 /// Writes `text` under `tag` into the kernel's log, in as many records as it needs.

@@ -67,8 +67,7 @@ pub use fdinfo::{session, session_of, File, FileState, SessionInfo};
 pub use kexec::{Area, Kexec, Kho};
 pub use name::{Name, Token};
 pub use parameters::{boolean, parameters};
-pub(crate) use process::people;
-pub use process::{descriptors, holders, Descriptors, Held, Process, What};
+pub use process::{descriptors, holders, people, Descriptors, Held, Process, What};
 
 use std::{fs, io, path::Path};
 

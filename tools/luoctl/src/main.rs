@@ -7,7 +7,6 @@ mod device;
 mod documents;
 mod failure;
 mod hold;
-mod holders;
 mod image;
 mod keep;
 mod kexec;

@@ -4,12 +4,12 @@
 
 use crate::{
     failure::{Exit, Failure, Outcome, Trying},
-    holders::people,
     output::{errno, line, note, or_unknown, Format, Show as Shown, Table, UNKNOWN},
 };
 use clap::Args;
 use liveupdate::observe::{
-    self, Debugfs, Direction, File, Name, Process, SessionInfo, SessionLine, SessionState, What,
+    self, people, Debugfs, Direction, File, Name, Process, SessionInfo, SessionLine, SessionState,
+    What,
 };
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -439,17 +439,8 @@ fn ratio(one: Option<f64>, other: Option<f64>) -> String {
 
 /// What a machine reported, if all went well.
 fn reported(run: &Run) -> Result<Measures> {
-    for stage in 1..=run.stages {
-        if let Some(status) = run.status(stage).filter(|&status| status != 0) {
-            let last = run.stage(stage).iter().filter_map(Line::output).next_back();
-            bail!(
-                "stage {stage}: exit status {status}: {}",
-                last.unwrap_or_default()
-            );
-        }
-        if let Some(failure) = run.failure(stage) {
-            bail!("stage {stage}: {}", failure.reason);
-        }
+    if let Some(reason) = run.reason() {
+        bail!(reason);
     }
 
     let mut measures = Measures::default();

@@ -8,6 +8,7 @@ use anyhow::Result;
 use clap::Parser;
 use liveupdate::Device;
 use liveupdate::Session;
+use luo_guest::checksum;
 use luo_guest::Report;
 use nix::sys::memfd::memfd_create;
 use nix::sys::memfd::MFdFlags;
@@ -19,11 +20,8 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
-use std::io::Read;
-use std::io::Seek;
 use std::io::Write;
 use std::os::fd::AsFd;
-use xxhash_rust::xxh64::Xxh64;
 
 const MIB: usize = 1 << 20;
 
@@ -57,7 +55,7 @@ fn preserve(device: &Device) -> Result<Infallible> {
             let mut file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
             fill(&mut file, size, token)?;
             session.preserve_fd(file.as_fd(), token).context(name)?;
-            report(name, token, &mut file)?;
+            report(name, token, &file)?;
         }
         sessions.push(session);
     }
@@ -70,11 +68,11 @@ fn retrieve(device: &Device) -> Result<()> {
     for (name, sizes) in SESSIONS {
         let session = device.retrieve_session(name.as_bytes()).context(name)?;
         for token in (0..).take(sizes.len()) {
-            let mut file = File::from(session.retrieve_fd(token).context(name)?);
+            let file = File::from(session.retrieve_fd(token).context(name)?);
             if sessions.is_empty() && token == 0 {
                 Report::Retrieved.send()?;
             }
-            report(name, token, &mut file)?;
+            report(name, token, &file)?;
         }
         sessions.push(session);
     }
@@ -96,20 +94,8 @@ fn fill(file: &mut File, size: usize, seed: u64) -> io::Result<()> {
 }
 
 /// Reads the whole file and tells the host what is in it.
-fn report(session: &str, token: u64, file: &mut File) -> io::Result<()> {
-    let mut hash = Xxh64::new(0);
-    let mut buffer = vec![0; MIB];
-    let mut bytes = 0;
-    file.rewind()?;
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        hash.update(&buffer[..read]);
-        bytes += read as u64;
-    }
-    let checksum = hash.digest();
+fn report(session: &str, token: u64, file: &File) -> io::Result<()> {
+    let (bytes, checksum) = checksum(file)?;
     let session = session.to_owned();
     Report::File(luo_guest::File {
         session,

@@ -32,8 +32,8 @@ impl Display for Process {
     }
 }
 
-/// Processes, as they are shown.
-pub(crate) fn people(processes: &[Process]) -> String {
+/// Processes, in one word: `luoctl(1),systemd(2)`.
+pub fn people(processes: &[Process]) -> String {
     let shown: Vec<_> = processes.iter().map(Process::to_string).collect();
     shown.join(",")
 }

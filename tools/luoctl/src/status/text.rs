@@ -3,14 +3,11 @@
 //! The status for people, a line for each thing.
 
 use super::{Formats, Status};
-use crate::{
-    holders::people,
-    output::{line, or_unknown, Show, BAD, DOUBTFUL, GOOD, UNKNOWN},
-};
+use crate::output::{line, or_unknown, Show, BAD, DOUBTFUL, GOOD, UNKNOWN};
 use anstyle::Style;
 use bytesize::ByteSize;
 use liveupdate::{
-    observe::{Area, Handover, Name},
+    observe::{people, Area, Handover, Name},
     DEVICE,
 };
 use std::{
