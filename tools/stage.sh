@@ -52,13 +52,20 @@ echo "$linked" | sed 's|^.|/&|' |
 if [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$state" ]; then
 	rm -f "$stamp"
 	"$repo/tools/patched-files.sh" "$patches" | sed 's|^|/|' >"$patched.new"
+	before=$(mktemp -d)
+	trap 'rm -rf "$before"' EXIT
 	sort -u "$patched" "$patched.new" | while read -r file; do
-		rm -f "$tree$file"
+		mkdir -p "$before${file%/*}"
+		[ ! -e "$tree$file" ] || mv "$tree$file" "$before$file"
 		[ ! -e "$source$file" ] || cp "$source$file" "$tree$file"
 	done
 	for patch in "$patches"/*.patch; do
 		patch -d "$tree" -p1 -F0 -f -s --no-backup-if-mismatch -i "$patch"
 	done
+	# What is as it was is not built again.
+	while read -r file; do
+		! cmp -s "$before$file" "$tree$file" || mv "$before$file" "$tree$file"
+	done <"$patched.new"
 	mv "$patched.new" "$patched"
 	ln -sfn "$repo" "$tree/kernel/liveupdate/rust"
 	ln -sfn ../../kernel/liveupdate/rust/Documentation \
