@@ -13,7 +13,8 @@
 //!   is copied out through [`Memory`], which answers for every address whether there is anything to
 //!   copy, and leaves everything where it is unless told to release it.
 //!
-//! Large areas that need no contiguous memory go through [`PreservedArea`] and [`RestoredArea`].
+//! Large areas that need no contiguous memory go through [`PreservedArea`] and [`RestoredArea`]. Who
+//! has to check a list of memory before any of it is taken claims it: see [`claim`].
 //!
 //! C header: [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h)
 //!
@@ -69,6 +70,7 @@ use crate::{
     }, //
 };
 use core::{
+    mem,
     ops::{
         Deref,
         DerefMut, //
@@ -80,6 +82,8 @@ use zerocopy_derive::{
     Immutable,
     KnownLayout, //
 };
+
+pub mod claim;
 
 /// Whether KHO is enabled (`kho=`).
 pub fn is_enabled() -> bool {
@@ -464,7 +468,7 @@ pub struct AreaDescriptor {
 static_assert!(size_of::<AreaDescriptor>() == size_of::<bindings::kho_vmalloc>());
 static_assert!(align_of::<AreaDescriptor>() == align_of::<bindings::kho_vmalloc>());
 
-/// Bytes that lie next to each other only virtually, and that the next kernel gets.
+/// Values that lie next to each other only virtually, and that the next kernel gets.
 ///
 /// Dropped, they are taken out of KHO and freed.
 ///
@@ -478,31 +482,34 @@ static_assert!(align_of::<AreaDescriptor>() == align_of::<bindings::kho_vmalloc>
 ///
 /// # if !kho::is_enabled() { return Ok(()); }
 /// let mut bytes = VVec::from_elem(17u8, 3 * kernel::page::PAGE_SIZE, GFP_KERNEL)?;
-/// let mut area = PreservedArea::new(bytes)?;
+/// let mut area = PreservedArea::new(&mut bytes)?;
 ///
 /// area[0] = 18;
 /// // To be handed over in memory that the next kernel finds, together with the length.
 /// let descriptor = area.descriptor();
 /// # let _ = descriptor;
+///
+/// // Not to be handed over, after all.
+/// assert_eq!(area.into_values()[0], 18);
 /// # Ok::<(), Error>(())
 /// ```
 ///
 /// # Invariants
 ///
-/// `descriptor` is what KHO said when it preserved the allocation of `bytes`, which is not empty.
-pub struct PreservedArea {
-    bytes: VVec<u8>,
+/// `descriptor` is what KHO said when it preserved the allocation of `values`, which is not empty.
+pub struct PreservedArea<T: IntoBytes = u8> {
+    values: VVec<T>,
     descriptor: AreaDescriptor,
 }
 
-impl PreservedArea {
-    /// Preserves these bytes.
+impl<T: IntoBytes> PreservedArea<T> {
+    /// Preserves these values, and takes them; if it fails, they are left.
     ///
     /// Returns `EINVAL` if there are none, `ENOMEM`. May sleep.
-    pub fn new(mut bytes: VVec<u8>) -> Result<Self> {
+    pub fn new(values: &mut VVec<T>) -> Result<Self> {
         let mut descriptor = AreaDescriptor::new_zeroed();
 
-        if bytes.is_empty() {
+        if values.is_empty() || size_of::<T>() == 0 {
             return Err(EINVAL);
         }
 
@@ -510,11 +517,20 @@ impl PreservedArea {
         // preserved: nothing here lets the vector grow or shrink. The descriptor has the layout of
         // the C struct.
         to_result(unsafe {
-            bindings::kho_preserve_vmalloc(bytes.as_mut_ptr().cast(), (&raw mut descriptor).cast())
+            bindings::kho_preserve_vmalloc(values.as_mut_ptr().cast(), (&raw mut descriptor).cast())
         })?;
 
         // INVARIANT: KHO has just preserved the allocation.
-        Ok(Self { bytes, descriptor })
+        Ok(Self {
+            values: mem::take(values),
+            descriptor,
+        })
+    }
+
+    /// Takes the values out of KHO.
+    pub fn into_values(mut self) -> VVec<T> {
+        // The drop of the rest takes them out; there are none left to free.
+        mem::take(&mut self.values)
     }
 
     /// Where it is.
@@ -523,21 +539,21 @@ impl PreservedArea {
     }
 }
 
-impl Deref for PreservedArea {
-    type Target = [u8];
+impl<T: IntoBytes> Deref for PreservedArea<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[u8] {
-        &self.bytes
+    fn deref(&self) -> &[T] {
+        &self.values
     }
 }
 
-impl DerefMut for PreservedArea {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
+impl<T: IntoBytes> DerefMut for PreservedArea<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.values
     }
 }
 
-impl Drop for PreservedArea {
+impl<T: IntoBytes> Drop for PreservedArea<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants, this is what KHO said of the allocation, which outlives
         // the call. The descriptor has the layout of the C struct.
@@ -545,9 +561,88 @@ impl Drop for PreservedArea {
     }
 }
 
-/// A page of addresses, as KHO writes them for an area: the next such page, and addresses up to
-/// one that is 0.
-type AreaChunk = [u64; PAGE_SIZE / size_of::<u64>()];
+/// A part of a handed-over area.
+enum AreaPage {
+    /// A page of addresses: of the next such page, and of blocks up to one that is 0.
+    Chunk(u64),
+    /// Pages of the area itself.
+    Block(u64),
+}
+
+/// The pages that a descriptor leads to, chunks before the blocks that they lead to.
+///
+/// No address is believed: whoever asks for the next page says what is at an address of a chunk,
+/// once there is that chunk.
+struct AreaPages {
+    chunk: u64,
+    /// Of the next address in the chunk; 0 if the chunk itself is next.
+    offset: usize,
+    /// How many pages there are to come.
+    left: u64,
+    order: u16,
+}
+
+impl AreaPages {
+    /// Those of an area of at least `size` bytes.
+    ///
+    /// Returns `EIO` if the descriptor is not one of such an area.
+    fn new(descriptor: AreaDescriptor, size: usize) -> Result<Self> {
+        let pages = Extent {
+            phys: 0,
+            size: PAGE_SIZE.checked_shl(descriptor.order.into()).ok_or(EIO)?,
+        };
+
+        // More than this, and nothing was handed over in that order.
+        if pages.order() != descriptor.order.into()
+            || size == 0
+            || size.div_ceil(PAGE_SIZE) as u64 > descriptor.total_pages.into()
+        {
+            return Err(EIO);
+        }
+        Ok(Self {
+            chunk: descriptor.first,
+            offset: 0,
+            left: descriptor.total_pages.into(),
+            order: descriptor.order,
+        })
+    }
+
+    /// The next one, where `read` tells the number at an offset into a chunk.
+    ///
+    /// Returns `EIO` if there is none and should be one, or one too many.
+    fn next(&mut self, read: impl Fn(u64, usize) -> Option<u64>) -> Result<Option<AreaPage>> {
+        loop {
+            if self.offset == 0 {
+                self.offset = size_of::<u64>();
+                if self.chunk == 0 {
+                    return if self.left == 0 { Ok(None) } else { Err(EIO) };
+                }
+                return Ok(Some(AreaPage::Chunk(self.chunk)));
+            }
+
+            let block = if self.offset < PAGE_SIZE {
+                read(self.chunk, self.offset).ok_or(EIO)?
+            } else {
+                0
+            };
+
+            if block != 0 {
+                self.left = self.left.checked_sub(1 << self.order).ok_or(EIO)?;
+                self.offset += size_of::<u64>();
+                return Ok(Some(AreaPage::Block(block)));
+            }
+
+            let next = read(self.chunk, 0).ok_or(EIO)?;
+
+            // All but the last one are full, so this ends.
+            if next != 0 && self.offset < PAGE_SIZE {
+                return Err(EIO);
+            }
+            self.chunk = next;
+            self.offset = 0;
+        }
+    }
+}
 
 /// An area that the previous kernel preserved, and this one has taken over.
 ///
@@ -607,56 +702,30 @@ impl RestoredArea {
     /// Checks what KHO believes: that there are chunks where it is told, and as many pages in them,
     /// each handed over in the order it is told.
     fn check(descriptor: AreaDescriptor, size: usize) -> Result {
-        let AreaDescriptor {
-            first,
-            total_pages,
-            order,
-            ..
-        } = descriptor;
-        // More than this, and nothing was handed over in that order.
-        let contiguous = 1u64.checked_shl(order.into()).ok_or(EIO)?;
-        let due = u64::from(total_pages);
-        let pages = Extent {
-            phys: 0,
-            size: PAGE_SIZE.checked_shl(order.into()).ok_or(EIO)?,
-        };
-        let mut chunk = KBox::<AreaChunk>::new(FromZeros::new_zeroed(), GFP_KERNEL)?;
-        let mut seen = 0;
-        let mut next = first;
-
-        if size == 0 || pages.order() != order.into() || size.div_ceil(PAGE_SIZE) as u64 > due {
-            return Err(EIO);
-        }
-
+        let mut pages = AreaPages::new(descriptor, size)?;
         // SAFETY: This one releases nothing.
         let memory = unsafe { HandedOver::new() };
+        let read = |phys, offset| {
+            let mut bytes = [0; size_of::<u64>()];
 
-        // Each chunk but the last is full, so this ends.
-        while next != 0 {
-            memory
-                .copy(Extent::page(next), 0, chunk.as_mut_bytes())
-                .ok_or(EIO)?;
+            memory.copy(Extent::page(phys), offset, &mut bytes)?;
+            Some(u64::from_ne_bytes(bytes))
+        };
 
-            let (link, addresses) = chunk.split_first().ok_or(EIO)?;
-            let before = seen;
+        while let Some(page) = pages.next(read)? {
+            let extent = match page {
+                AreaPage::Chunk(phys) => Extent::page(phys),
+                AreaPage::Block(phys) => Extent {
+                    phys,
+                    size: PAGE_SIZE << descriptor.order,
+                },
+            };
 
-            for &phys in addresses.iter().take_while(|phys| **phys != 0) {
-                seen += contiguous;
-                if seen > due || !is_there(Extent { phys, ..pages }) {
-                    return Err(EIO);
-                }
-            }
-            if *link != 0 && seen == before {
+            if !is_there(extent) {
                 return Err(EIO);
             }
-            next = *link;
         }
-
-        if seen == due {
-            Ok(())
-        } else {
-            Err(EIO)
-        }
+        Ok(())
     }
 }
 

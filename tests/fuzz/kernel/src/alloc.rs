@@ -118,6 +118,12 @@ pub type KVVec<T> = KVec<T>;
 /// A vector that is contiguous only virtually.
 pub type VVec<T> = KVec<T>;
 
+impl<T> Default for KVec<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> KVec<T> {
     /// Makes an empty vector.
     pub const fn new() -> Self {

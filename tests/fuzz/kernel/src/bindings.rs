@@ -162,8 +162,32 @@ pub struct seq_file([u8; 0]);
 #[repr(C)]
 pub struct page([u8; 0]);
 
+pub struct folio {
+    pub phys: u64,
+    pub order: c_uint,
+    pub index: u64,
+    pub zeroed: bool,
+}
+
+/// The list is with the machine.
 #[repr(C)]
-pub struct folio([u8; 0]);
+pub struct kho_claims {
+    pub owner: c_uint,
+}
+
+// SAFETY: A number.
+unsafe impl pin_init::Zeroable for kho_claims {}
+
+#[repr(C)]
+pub struct folio_batch {
+    pub nr: u8,
+    pub i: u8,
+    pub percpu_pvec_drained: bool,
+    pub folios: [*mut folio; 31],
+}
+
+// SAFETY: Numbers and null pointers.
+unsafe impl pin_init::Zeroable for folio_batch {}
 
 #[repr(C)]
 pub struct kho_vmalloc {
@@ -339,6 +363,12 @@ c_functions! {
         to
     }
 
+    fn memset(to: *mut c_void, byte: c_int, len: usize) -> *mut c_void {
+        to.write_bytes(byte as u8, len);
+        machine::note_filled(to);
+        to
+    }
+
     fn free_pages(_addr: c_ulong, _order: c_uint) {
         unreachable!("there are no rows of pages")
     }
@@ -365,6 +395,77 @@ c_functions! {
 
     fn kho_restore_folio(_phys: u64) -> *mut folio {
         unreachable!("there are no drivers in Rust")
+    }
+
+    fn kho_claims_init(claims: *mut kho_claims) {
+        (*claims).owner = machine::new_owner();
+    }
+
+    fn kho_claim(
+        claims: *mut kho_claims,
+        phys: u64,
+        index: c_ulong,
+        folio_order: c_uint
+    ) -> c_int {
+        machine::claim(phys, (*claims).owner, index as u64, folio_order)
+            .map_or(ENOENT.to_errno(), |order| order as c_int)
+    }
+
+    fn kho_claimed_order(claims: *const kho_claims, phys: u64) -> c_int {
+        machine::claimed_order(phys, (*claims).owner)
+            .map_or(ENOENT.to_errno(), |order| order as c_int)
+    }
+
+    fn kho_next_claim(
+        claims: *const kho_claims,
+        index: *mut c_ulong,
+        folio_order: *mut c_uint
+    ) -> c_int {
+        let Some((_, claim)) = machine::first_claim((*claims).owner) else {
+            return ENOENT.to_errno();
+        };
+
+        *index = claim.index as c_ulong;
+        *folio_order = claim.folio_order;
+        claim.order as c_int
+    }
+
+    fn kho_restore_claim(claims: *mut kho_claims, max_order: c_uint) -> *mut folio {
+        match machine::take_claim((*claims).owner, max_order) {
+            Some(folio) => Box::into_raw(Box::new(folio)),
+            None => core::ptr::null_mut(),
+        }
+    }
+
+    fn kho_free_claims(claims: *mut kho_claims) {
+        while let Some(folio) = machine::take_claim((*claims).owner, c_uint::MAX) {
+            machine::free(folio.phys, folio.order);
+        }
+    }
+
+    fn kho_unclaim(claims: *mut kho_claims) {
+        machine::unclaim((*claims).owner);
+    }
+
+    fn cond_resched() {}
+
+    fn folio_max_file_order() -> c_uint {
+        machine::MAX_FILE_ORDER
+    }
+
+    fn folio_put(it: *mut folio) {
+        let it = Box::from_raw(it);
+
+        machine::free(it.phys, it.order);
+    }
+
+    fn folios_put(folios: *mut folio_batch) {
+        let folios = &mut *folios;
+
+        for &it in &folios.folios[..usize::from(folios.nr)] {
+            folio_put(it);
+        }
+        folios.nr = 0;
     }
 
     fn kho_preserve_vmalloc(_area: *mut c_void, _descriptor: *mut kho_vmalloc) -> c_int {

@@ -53,6 +53,7 @@ codes! {
     EINVAL = 22
     ENFILE = 23
     EMFILE = 24
+    EFBIG = 27
     ENOSPC = 28
     ELOOP = 40
     ENODATA = 61

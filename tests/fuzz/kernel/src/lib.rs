@@ -16,13 +16,16 @@ pub mod debugfs;
 pub mod error;
 #[path = "../../../../rust/kernel/fdt.rs"]
 pub mod fdt;
+#[path = "../../../../rust/kernel/folio.rs"]
+pub mod folio;
 pub mod fs;
 #[path = "../../../../rust/kernel/kexec.rs"]
 pub mod kexec;
-#[path = "../../../../rust/kernel/kho.rs"]
 pub mod kho;
 pub mod kthread;
+pub mod liveupdate;
 pub mod machine;
+pub mod memfd;
 pub mod miscdevice;
 pub mod module;
 #[path = "../../../../rust/kernel/module_ref.rs"]
@@ -40,7 +43,9 @@ pub mod tracepoint;
 pub mod types;
 pub mod uaccess;
 
+pub use module::Module;
 pub use module::ModuleMetadata;
+pub use module::ThisModule;
 
 /// Formatting; the kernel crate formats as `core` does, with few exceptions.
 pub mod fmt {
@@ -136,6 +141,29 @@ macro_rules! optional_name {
 macro_rules! static_assert {
     ($condition:expr $(,)?) => {
         const _: () = assert!($condition);
+    };
+}
+
+/// Makes a module of a crate, which is initialised by `init_module()`.
+#[macro_export]
+macro_rules! module {
+    (type: $type:ty, name: $name:literal, $($rest:tt)*) => {
+        const __LOG_PREFIX: &[u8] = $name.as_bytes();
+
+        /// This module.
+        pub struct LocalModule;
+
+        impl $crate::ModuleMetadata for LocalModule {
+            const NAME: &'static ::core::ffi::CStr = $crate::optional_name!($name);
+            // SAFETY: It is built in.
+            const THIS_MODULE: $crate::ThisModule =
+                unsafe { $crate::ThisModule::from_ptr(::core::ptr::null_mut()) };
+        }
+
+        /// Initialises it.
+        pub fn init_module() -> $crate::error::Result<impl Sized> {
+            <$type as $crate::Module>::init($crate::module::this_module::<LocalModule>())
+        }
     };
 }
 

@@ -4,6 +4,8 @@
 //! makes of that, and what it logs.
 
 use crate::bindings;
+use crate::liveupdate;
+use crate::memfd;
 use crate::page::PAGE_SIZE;
 use core::cell::Cell;
 use core::cell::RefCell;
@@ -12,6 +14,8 @@ use core::ffi::CStr;
 use core::fmt;
 use std::alloc::Layout;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
 
 /// How much a message matters.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,6 +70,14 @@ impl Drop for Pages {
     }
 }
 
+/// What is claimed.
+#[derive(Clone, Copy)]
+pub(crate) struct Claim {
+    pub(crate) order: u32,
+    pub(crate) index: u64,
+    pub(crate) folio_order: u32,
+}
+
 /// What the machine remembers until it is switched off.
 #[derive(Default)]
 struct Memory {
@@ -80,6 +92,18 @@ struct Memory {
     modules: isize,
     device: Option<&'static bindings::file_operations>,
     descriptors: Vec<*mut bindings::file>,
+    handlers: BTreeMap<&'static CStr, liveupdate::Callbacks>,
+    owners: u32,
+    /// Blocks that are not there to be restored any more.
+    gone: BTreeSet<u64>,
+    /// What is claimed, by whom, in order.
+    claims: BTreeMap<u32, VecDeque<(u64, Claim)>>,
+    /// What was filled since it was handed over.
+    filled: BTreeSet<u64>,
+    /// The frames of all folios that are in use.
+    used: BTreeSet<u64>,
+    /// The frames of all that were, and are not.
+    freed: BTreeSet<u64>,
     at_power_off: Vec<Box<dyn FnOnce()>>,
 }
 
@@ -196,11 +220,198 @@ pub(crate) fn entry(name: &CStr) -> Option<(u64, usize)> {
 pub(crate) fn is_restorable(phys: u64, order: u32) -> bool {
     with(|memory| {
         memory.questions += 1;
-        memory
-            .handed_over
-            .get(&phys)
-            .is_some_and(|pages| pages.layout.size() == PAGE_SIZE << order)
+        memory.block(phys) == Some(order)
     })
+}
+
+impl Memory {
+    /// The order of what begins there, and is there to be restored.
+    fn block(&self, phys: u64) -> Option<u32> {
+        let pages = self.handed_over.get(&phys)?;
+        let order = (pages.layout.size() / PAGE_SIZE).ilog2();
+
+        (!self.gone.contains(&phys)).then_some(order)
+    }
+}
+
+/// The highest order of a folio that a file can have here.
+pub const MAX_FILE_ORDER: u32 = 2;
+
+/// The orders that a folio of a file could have at a page: bit 1 is for order 1.
+pub(crate) fn allowed_orders(index: u64) -> usize {
+    if index & 8 == 0 {
+        (2 << MAX_FILE_ORDER) - 1
+    } else {
+        1
+    }
+}
+
+/// What was handed over and is there to be restored, and what is claimed.
+pub fn claims() -> (Vec<u64>, Vec<u64>) {
+    with(|memory| {
+        let blocks = memory.handed_over.keys().copied();
+
+        (
+            blocks.filter(|phys| !memory.gone.contains(phys)).collect(),
+            memory
+                .claims
+                .values()
+                .flatten()
+                .map(|(phys, _)| *phys)
+                .collect(),
+        )
+    })
+}
+
+/// The addresses of all pages that were taken: those in use, and those that are free again.
+pub fn taken() -> [BTreeSet<u64>; 2] {
+    with(|memory| [memory.used.clone(), memory.freed.clone()])
+}
+
+pub(crate) fn new_owner() -> u32 {
+    with(|memory| {
+        memory.owners += 1;
+        memory.owners
+    })
+}
+
+pub(crate) fn claim(phys: u64, owner: u32, index: u64, folio_order: u32) -> Option<u32> {
+    with(|memory| {
+        memory.questions += 1;
+
+        let order = memory.block(phys)?;
+        let claim = Claim {
+            order,
+            index,
+            folio_order: folio_order.min(order),
+        };
+
+        memory.gone.insert(phys);
+        memory
+            .claims
+            .entry(owner)
+            .or_default()
+            .push_back((phys, claim));
+        Some(order)
+    })
+}
+
+pub(crate) fn first_claim(owner: u32) -> Option<(u64, Claim)> {
+    with(|memory| memory.claims.get(&owner)?.front().copied())
+}
+
+pub(crate) fn claimed_order(phys: u64, owner: u32) -> Option<u32> {
+    with(|memory| {
+        let mut claims = memory.claims.get(&owner)?.iter();
+
+        claims
+            .find(|(at, _)| *at == phys)
+            .map(|(_, claim)| claim.order)
+    })
+}
+
+pub(crate) fn unclaim(owner: u32) {
+    with(|memory| {
+        for (phys, claim) in memory.claims.remove(&owner).unwrap_or_default() {
+            memory.gone.remove(&phys);
+            assert_eq!(
+                memory.block(phys),
+                Some(claim.order),
+                "a part is left as it was"
+            );
+        }
+    });
+}
+
+/// What is behind a pointer was filled.
+pub(crate) fn note_filled(at: *const c_void) {
+    with(|memory| {
+        let filled = memory
+            .handed_over
+            .iter()
+            .find(|(_, pages)| core::ptr::eq(pages.ptr.cast(), at));
+
+        if let Some((&phys, _)) = filled {
+            memory.filled.insert(phys);
+        }
+    });
+}
+
+/// The pages of a block.
+fn pages(phys: u64, order: u32) -> impl Iterator<Item = u64> {
+    (phys..).step_by(PAGE_SIZE).take(1 << order)
+}
+
+/// Makes a folio of what was claimed first, or of the first part of it.
+pub(crate) fn take_claim(owner: u32, max_order: u32) -> Option<bindings::folio> {
+    with(|memory| {
+        let claims = memory.claims.get_mut(&owner)?;
+        let (phys, mut claim) = claims.pop_front()?;
+        let zeroed = memory.filled.contains(&phys);
+
+        while claim.order > max_order {
+            claim.order -= 1;
+            claim.folio_order = claim.folio_order.min(claim.order);
+
+            let half = Claim {
+                index: claim.index + (1 << claim.order),
+                ..claim
+            };
+            let at = phys + ((PAGE_SIZE as u64) << claim.order);
+
+            claims.push_front((at, half));
+            if zeroed {
+                memory.filled.insert(at);
+            }
+        }
+        if claims.is_empty() {
+            memory.claims.remove(&owner);
+        }
+        for page in pages(phys, claim.order) {
+            assert!(!memory.freed.contains(&page), "{page:#x} was freed");
+            assert!(memory.used.insert(page), "{page:#x} is taken twice");
+        }
+        Some(bindings::folio {
+            phys,
+            order: claim.order,
+            index: claim.index,
+            zeroed,
+        })
+    })
+}
+
+pub(crate) fn free(phys: u64, order: u32) {
+    with(|memory| {
+        for page in pages(phys, order) {
+            assert!(memory.used.remove(&page), "{page:#x} was not in use");
+            memory.freed.insert(page);
+        }
+    });
+}
+
+pub(crate) fn set_handler(name: &'static CStr, handler: liveupdate::Callbacks) {
+    with(|memory| memory.handlers.insert(name, handler));
+}
+
+pub(crate) fn handler(name: &CStr) -> Option<liveupdate::Callbacks> {
+    with(|memory| memory.handlers.get(name).copied())
+}
+
+/// Opens a file that was made of memory.
+pub(crate) fn open_memfd(made: memfd::Made, folios: memfd::Folios) -> *mut bindings::file {
+    const OPERATIONS: &bindings::file_operations = &bindings::file_operations {
+        release: Some(memfd::Open::release),
+        ..pin_init::zeroed()
+    };
+    let open = Box::new(memfd::Open {
+        made,
+        _folios: folios,
+    });
+
+    // SAFETY: What is behind the file is for its operations.
+    unsafe {
+        bindings::anon_inode_getfile(core::ptr::null(), OPERATIONS, Box::into_raw(open).cast(), 0)
+    }
 }
 
 pub(crate) fn phys_to_virt(phys: u64) -> *mut c_void {

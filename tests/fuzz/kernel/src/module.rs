@@ -3,6 +3,7 @@
 //! Modules, of which there are none: everything is built in.
 
 use crate::bindings;
+use crate::error::Result;
 use core::ffi::CStr;
 
 /// What is known of a module.
@@ -12,6 +13,12 @@ pub trait ModuleMetadata {
 
     /// Itself.
     const THIS_MODULE: ThisModule;
+}
+
+/// What a module does when it is loaded.
+pub trait Module: Sized {
+    /// Registers what it has.
+    fn init(module: &'static ThisModule) -> Result<Self>;
 }
 
 /// The module of some code.

@@ -10,6 +10,8 @@ pub use crate::alloc::VVec;
 pub use crate::error::code::*;
 pub use crate::error::Error;
 pub use crate::error::Result;
+pub use crate::module;
+pub use crate::module::ThisModule;
 pub use crate::pr_err;
 pub use crate::pr_info;
 pub use crate::pr_notice;

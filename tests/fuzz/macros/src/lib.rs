@@ -16,20 +16,25 @@ pub fn export(_: TokenStream, function: TokenStream) -> TokenStream {
     exported
 }
 
-/// Gives a trait an owner module. There are no methods that may be missing.
+/// Gives a trait an owner module, which is that of the crate if who implements it names no other. There
+/// are no methods that may be missing.
 #[proc_macro_attribute]
 pub fn vtable(_: TokenStream, item: TokenStream) -> TokenStream {
-    let is_trait = item
-        .clone()
-        .into_iter()
-        .any(|token| matches!(&token, TokenTree::Ident(word) if word.to_string() == "trait"));
+    let has = |tokens: &TokenStream, name: &str| {
+        let mut tokens = tokens.clone().into_iter();
+
+        tokens.any(|token| matches!(&token, TokenTree::Ident(word) if word.to_string() == name))
+    };
+    let is_trait = has(&item, "trait");
     let mut tokens: Vec<_> = item.into_iter().collect();
 
-    if let (true, Some(TokenTree::Group(body))) = (is_trait, tokens.last().cloned()) {
-        let mut content: TokenStream =
-            "/// Who it belongs to.\ntype OwnerModule: ::kernel::ModuleMetadata;"
-                .parse()
-                .expect("an associated type");
+    if let Some(TokenTree::Group(body)) = tokens.last().cloned() {
+        let owner = match (is_trait, has(&body.stream(), "OwnerModule")) {
+            (true, _) => "/// Who it belongs to.\ntype OwnerModule: ::kernel::ModuleMetadata;",
+            (false, false) => "type OwnerModule = crate::LocalModule;",
+            (false, true) => "",
+        };
+        let mut content: TokenStream = owner.parse().expect("an associated type");
 
         content.extend(body.stream());
         tokens.pop();
