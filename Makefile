@@ -43,7 +43,7 @@ cargo := env RUSTC=/usr/bin/rustc /usr/bin/cargo build --release --locked \
 	--manifest-path tools/Cargo.toml --target-dir $(O)/cargo
 
 # What the kernel builds of this directory.
-sources := $(shell find Kconfig Kbuild *.rs luo_glue.* abi rust samples tests/kunit tests/driver -type f 2>/dev/null)
+sources := $(shell find Kconfig Kbuild *.rs luo*_glue.* abi rust samples tests/kunit tests/driver -type f 2>/dev/null)
 
 # The kernel's make and ours have variables of the same name.
 MAKEOVERRIDES :=

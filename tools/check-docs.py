@@ -36,6 +36,10 @@ logged = {}
 for path in production:
     for message in call.findall(read(path)) + formatted.findall(read(path)):
         logged[shape(message)] = path
+# What is read before there is any Rust is told by C.
+for path in repo.glob("luo*_glue.c"):
+    for message in re.findall(r'pr_(?:err|warn)\("luo\w*: ((?:[^"\\]|\\.)*?)\\n"', read(path)):
+        logged[shape(message.replace("%s", "*"))] = path
 logged.pop("*", None)
 section = read(repo / "Documentation/overview.rst").partition("Log lines\n=====")[2]
 listed = {shape(line): line for line in re.findall(r"^``(.*)``$", section, re.M)}

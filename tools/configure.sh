@@ -73,7 +73,7 @@ for luo in $luos; do
 		exit 1
 	fi
 	grep CONFIG_ "$build/$luo.config" |
-		grep -v 'CONFIG_\(LIVEUPDATE_RUST\|LIVEUPDATE_TEST_DRIVER\|SAMPLE_RUST_LIVEUPDATE\)' \
+		grep -v 'CONFIG_\(LIVEUPDATE_RUST\|LIVEUPDATE_MEMFD_RUST\|LIVEUPDATE_TEST_DRIVER\|SAMPLE_RUST_LIVEUPDATE\)' \
 			>"$build/$luo.symbols"
 done
 [ "$impl" != stock ] || cp "${common}c$variant/c.symbols" "$build"

@@ -36,7 +36,7 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/rust" "$scratch/tree"
 
 cd "$repo"
-for part in Kconfig Kbuild *.rs luo_glue.* abi Documentation samples tests/kunit tests/driver; do
+for part in Kconfig Kbuild *.rs luo*_glue.* abi Documentation samples tests/kunit tests/driver; do
 	[ ! -e "$part" ] || cp -r --parents "$part" "$scratch/rust"
 done
 

@@ -109,7 +109,7 @@ checkpatch_patches() {
 
 mapfile -t kernel_rust < <(find ./*.rs abi rust samples tests/kunit tests/compile-fail \
 	-name '*.rs' 2>/dev/null)
-mapfile -t kernel_c < <(find Kconfig Kbuild luo_glue.* luo_trace.h rust/helpers samples tests/driver tests/kunit \
+mapfile -t kernel_c < <(find Kconfig Kbuild luo*_glue.* luo_trace.h rust/helpers samples tests/driver tests/kunit \
 	\( -name '*.[ch]' -o -name 'K*' \) 2>/dev/null)
 cargo=(/usr/bin/env CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc RUSTFMT=/usr/bin/rustfmt)
 manifest=(--manifest-path tools/Cargo.toml)
