@@ -57,6 +57,9 @@ struct Arguments {
     /// How the pages of a file lie; then there is one session, and one file in it
     #[arg(long, value_enum)]
     layout: Option<Layout>,
+    /// Nobody asks for what was handed over before it is finished
+    #[arg(long)]
+    unasked: bool,
 }
 
 impl Arguments {
@@ -116,6 +119,17 @@ fn warm_up(device: &Device, bytes: usize) -> Result<()> {
     only.report()
 }
 
+/// Preserves a file and takes that back: then all of its pages are there.
+fn once_before(device: &Device, file: &File) -> Result<()> {
+    let mut preserve = Series::new("preserve_new", 1);
+    let mut unpreserve = Series::new("unpreserve", 1);
+    let session = device.create_session(b"before")?;
+    preserve.count(|| session.preserve_fd(file.as_fd(), 1))?;
+    unpreserve.count(|| drop(session));
+    preserve.report()?;
+    unpreserve.report()
+}
+
 fn hand_over(arguments: &Arguments) -> Result<Infallible> {
     let Arguments {
         sessions: count,
@@ -137,6 +151,9 @@ fn hand_over(arguments: &Arguments) -> Result<Infallible> {
             .map(|_| memfd(bytes))
             .collect::<Result<_>>()?,
     };
+    if let Some(laid) = &laid {
+        once_before(&device, &laid.file)?;
+    }
     // As long as it has a file, the FLBs of the file's handler are preserved.
     let mut keeper = None;
     if each > 0 {
@@ -197,7 +214,7 @@ fn take_over(arguments: &Arguments) -> Result<()> {
     for number in 0..count {
         let name = session_name(number);
         let session = retrieve_session.count(|| device.retrieve_session(&name))?;
-        for token in (0..).take(each) {
+        for token in (0..).take(if arguments.unasked { 0 } else { each }) {
             files.push(retrieve.count(|| session.retrieve_fd(token))?);
         }
         sessions.push(session);

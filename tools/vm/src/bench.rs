@@ -5,6 +5,7 @@
 //! kernel without any of our patches.
 
 mod blackout;
+mod memory;
 mod operation;
 mod plot;
 
@@ -136,6 +137,11 @@ impl Bench {
             let path = self.save("blackout.rst", &table)?.with_extension("svg");
             plot::draw_blackout(&path, |luo| blackout::points(self, &results, luo))?;
             println!("plot: {}", path.display());
+        }
+
+        let table = memory::table(self)?;
+        if !table.is_empty() {
+            self.save("memory.rst", &table)?;
         }
 
         if self.repeat {
