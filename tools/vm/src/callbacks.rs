@@ -14,6 +14,10 @@ use std::collections::BTreeMap;
 /// What begins the lines of the test driver and of `lib/tests/liveupdate.c`, and the marks.
 const TAGS: [&str; 3] = ["luo_test: luo-test-", "liveupdate test: ", DIFFERENCE];
 
+/// How a line begins that tells of a handler, registered when its driver is initialised: which is no
+/// call, and at another time on C than on Rust.
+const REGISTERED: &str = "liveupdate test: Registered ";
+
 /// The calls of all stages and the marks around differences, a line each.
 pub fn lines(run: &Run) -> String {
     (1..=run.stages)
@@ -36,7 +40,7 @@ enum Item<'a> {
 
 fn items(text: &str) -> Result<Vec<Item<'_>>> {
     let mut items = Vec::new();
-    let mut lines = text.lines();
+    let mut lines = text.lines().filter(|line| !line.starts_with(REGISTERED));
     while let Some(line) = lines.next() {
         let Some(mark) = line.strip_prefix(DIFFERENCE) else {
             items.push(Item::Line(line));
