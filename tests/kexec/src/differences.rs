@@ -6,7 +6,10 @@
 use anyhow::Result;
 use clap::ValueEnum;
 use luo_guest::DIFFERENCE;
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    libc::{F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SHRINK, F_SEAL_WRITE},
+};
 
 /// The two implementations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -130,6 +133,66 @@ pub static LOOK_UPS: Difference<Result<(), Errno>> = Difference {
 /// C warns about the FLB with a backtrace. In Rust it is a line in the log.
 pub static FINISH_WITH_FAILED_FLB: Difference<bool> = Difference {
     name: "finish-with-failed-flb",
+    c: false,
+    rust: true,
+};
+
+/// What a file that nobody can execute has in the next kernel, if that is sealed: seals besides those
+/// that it had, and permissions.
+///
+/// C makes a file that can be executed, and seals it: that seals its content, too. In Rust the file
+/// gets its permissions first.
+pub static SEALED_NOT_TO_BE_EXECUTED: Difference<(i32, u32)> = Difference {
+    name: "sealed-not-to-be-executed",
+    c: (
+        F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE,
+        0o777,
+    ),
+    rust: (0, 0o666),
+};
+
+/// Whether seals are handed over that are added to a file while it is preserved.
+///
+/// C writes the seals down when the file is preserved. In Rust that is done again at the reboot.
+pub static LATER_SEALS: Difference<bool> = Difference {
+    name: "later-seals",
+    c: false,
+    rust: true,
+};
+
+/// Whether a file with larger holes than memory could fill is refused, and nothing else happens.
+///
+/// C takes all memory there is, and somebody is killed for it, or the machine panics; a list of pages
+/// that is too long for the allocator is a warning with a backtrace. In Rust memory is asked for first.
+pub static LARGE_HOLES_ARE_REFUSED: Difference<bool> = Difference {
+    name: "large-holes-are-refused",
+    c: false,
+    rust: true,
+};
+
+/// Whether a file that cannot be preserved for want of memory is no more than an errno.
+///
+/// C lets the allocator complain, with a backtrace. In Rust nothing is logged.
+pub static PRESERVE_FAILS_IN_SILENCE: Difference<bool> = Difference {
+    name: "preserve-fails-in-silence",
+    c: false,
+    rust: true,
+};
+
+/// Whether a process that preserves a large file can be killed meanwhile.
+///
+/// C goes on to the end. In Rust it dies between two pieces of the file.
+pub static PRESERVE_CAN_BE_KILLED: Difference<bool> = Difference {
+    name: "preserve-can-be-killed",
+    c: false,
+    rust: true,
+};
+
+/// Whether the memory of a file is given back that could not be retrieved for want of memory.
+///
+/// C loses it at some of the allocations. In Rust all of it goes back to the system.
+pub static FAILED_RETRIEVE_GIVES_BACK: Difference<bool> = Difference {
+    name: "failed-retrieve-gives-back",
     c: false,
     rust: true,
 };

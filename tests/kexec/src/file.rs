@@ -2,22 +2,57 @@
 
 //! Memory files, and how live update shows on them: a preserved one keeps its size.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::{
-    errno::Errno::EPERM,
+    errno::Errno::{self, EPERM},
     fcntl::{fallocate, FallocateFlags},
     sys::memfd::{memfd_create, MFdFlags},
+    unistd::{lseek, Whence},
 };
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::{
+    fs::{File, OpenOptions},
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    ops::Range,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileExt, MetadataExt},
+    },
+};
+
+const PAGE: usize = 4096;
 
 /// A memory file with the given content, at position 0, which may be sealed.
 pub fn memfd(content: &[u8]) -> Result<File> {
-    let file = File::from(memfd_create(
-        "luo",
-        MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
-    )?);
+    let file = memfd_with(MFdFlags::MFD_ALLOW_SEALING)?;
     file.write_all_at(content, 0)?;
     Ok(file)
+}
+
+/// An empty memory file that is made with these flags.
+pub fn memfd_with(flags: MFdFlags) -> Result<File> {
+    Ok(memfd_create("luo", MFdFlags::MFD_CLOEXEC | flags)?.into())
+}
+
+/// A memory file of so many bytes, none of which is in memory.
+pub fn hole(size: u64) -> Result<File> {
+    let file = memfd(b"")?;
+    file.set_len(size)?;
+    Ok(file)
+}
+
+/// Bytes in which a page in another's place is noticed.
+pub fn pattern(size: usize) -> Vec<u8> {
+    (0u32..)
+        .flat_map(|word| (word ^ size as u32).to_le_bytes())
+        .take(size)
+        .collect()
+}
+
+/// Opens a file once more, with a position of its own.
+pub fn reopen(file: &File, options: &OpenOptions) -> Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    options.open(&path).context(path)
 }
 
 /// All that is in a file, whatever its position.
@@ -27,6 +62,50 @@ pub fn content(file: &File) -> Result<Vec<u8>> {
     Ok(content)
 }
 
+/// Where there is data in a file, and no hole.
+fn data(file: &File) -> Result<Vec<Range<i64>>> {
+    let mut data: Vec<Range<i64>> = vec![];
+    let mut end = 0;
+    loop {
+        let start = match lseek(file, end, Whence::SeekData) {
+            Err(Errno::ENXIO) => return Ok(data),
+            start => start?,
+        };
+        end = lseek(file, start, Whence::SeekHole)?;
+        data.push(start..end);
+    }
+}
+
+/// What a file is that can be read, however large: how large it is, and in memory, where it has
+/// holes, and a digest of what is not zero.
+pub fn description(file: &File) -> Result<String> {
+    let file = reopen(file, File::options().read(true))?;
+    let data = data(&file)?;
+    let mut digest = DefaultHasher::new();
+    let mut buffer = vec![0; 256 * PAGE];
+    for range in &data {
+        let mut at = u64::try_from(range.start)?;
+        let end = u64::try_from(range.end)?;
+        while at < end {
+            let left = usize::try_from(end - at)?.min(buffer.len());
+            file.read_exact_at(&mut buffer[..left], at)?;
+            for page in buffer[..left].chunks(PAGE) {
+                if page.iter().any(|&byte| byte != 0) {
+                    (at, page).hash(&mut digest);
+                }
+                at += page.len() as u64;
+            }
+        }
+    }
+    let metadata = file.metadata()?;
+    Ok(format!(
+        "{} bytes, {} blocks, data {data:?}, digest {:016x}",
+        metadata.len(),
+        metadata.blocks(),
+        digest.finish()
+    ))
+}
+
 /// Expects the size of a non-empty memory file to be fixed, and its content not.
 pub fn expect_frozen(file: &File) -> Result<()> {
     let size = file.metadata()?.len();
@@ -34,6 +113,7 @@ pub fn expect_frozen(file: &File) -> Result<()> {
     refused!(file.set_len(size + 1), EPERM);
     refused!(file.set_len(size - 1), EPERM);
     refused!(allocate(file), EPERM);
+    refused!(punch(file), EPERM);
     same!(file.metadata()?.len(), size);
     let first = &content(file)?[..1];
     same!(done!(file.write_at(first, 0)), 1);
@@ -53,4 +133,10 @@ pub fn expect_thawed(file: &File) -> Result<()> {
 
 fn allocate(file: &File) -> io::Result<()> {
     Ok(fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, 1)?)
+}
+
+/// Makes a hole of the first page.
+fn punch(file: &File) -> io::Result<()> {
+    let flags = FallocateFlags::FALLOC_FL_KEEP_SIZE | FallocateFlags::FALLOC_FL_PUNCH_HOLE;
+    Ok(fallocate(file, flags, 0, PAGE as i64)?)
 }

@@ -6,6 +6,7 @@ mod arguments;
 mod blocks;
 mod cache;
 mod chain;
+mod chain_memfd;
 mod contents;
 mod descriptors;
 mod errors;
@@ -19,6 +20,8 @@ pub mod hostile;
 mod inside;
 mod listed;
 pub mod luoctl;
+mod memfd;
+mod memfd_memory;
 mod module;
 mod names;
 mod old_kexec;
@@ -45,8 +48,14 @@ pub const ALL: &[Group] = &[
     reboot::GROUP,
     retrieve::GROUP,
     contents::GROUP,
+    memfd::GROUP,
+    memfd::RUNS,
+    memfd::UNKNOWN,
+    memfd_memory::group::<false>("memfd-memory"),
+    memfd_memory::group::<true>("memfd-runs-memory"),
     chain::GROUP,
     chain::LONG,
+    chain_memfd::GROUP,
     blocks::group::<0>("blocks-none"),
     blocks::group::<1>("blocks-one"),
     blocks::group::<51>("blocks-full"),

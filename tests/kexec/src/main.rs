@@ -16,6 +16,7 @@ mod argument;
 mod damage;
 mod differences;
 mod driver;
+mod faults;
 mod file;
 mod groups;
 mod held;
@@ -104,6 +105,9 @@ struct Arguments {
     /// The stage of the group to run
     #[arg(short, long, default_value_t = 1)]
     stage: usize,
+    /// How many stages there are: if the group has less, its last but one is repeated
+    #[arg(long, env = "LUO_STAGES", default_value_t = 0)]
+    stages: usize,
     /// Which LUO the kernel has; of two, first and second stage take turns
     #[arg(
         long,
@@ -120,7 +124,9 @@ fn main() -> Result<ExitCode> {
     let of = |turn| arguments.luo.iter().cycle().nth(turn).copied();
     match (arguments.group, of(turn), of(turn + 1)) {
         // There are two at most, so the one before is the one after.
-        (Some(group), Some(luo), Some(previous)) => run(&group, arguments.stage, luo, previous),
+        (Some(group), Some(luo), Some(previous)) => {
+            run(&group, arguments.stage, arguments.stages, luo, previous)
+        }
         _ if arguments.wait => luoctl::wait(),
         _ if arguments.started_with => luoctl::started_with(),
         _ if arguments.list_kvm => {
@@ -148,7 +154,7 @@ fn main() -> Result<ExitCode> {
 }
 
 /// Runs one stage of a group; if it passes, the descriptors it keeps outlive this process.
-fn run(name: &str, stage: usize, luo: Luo, previous: Luo) -> Result<ExitCode> {
+fn run(name: &str, stage: usize, stages: usize, luo: Luo, previous: Luo) -> Result<ExitCode> {
     let damage = damage::all().into_iter().find(|it| it.name == name);
     let group = match damage {
         Some(_) => Some(&hostile::GROUP),
@@ -158,11 +164,18 @@ fn run(name: &str, stage: usize, luo: Luo, previous: Luo) -> Result<ExitCode> {
             .find(|group| group.name == name),
     };
     let group = group.with_context(|| format!("no group '{name}'"))?;
-    let Some(cases) = stage.checked_sub(1).and_then(|at| group.stages.get(at)) else {
-        bail!("group '{name}' has {} stages", group.stages.len());
+    let own = group.stages.len();
+    let stages = stages.max(own);
+    let at = match stages - own {
+        0 => stage,
+        _ if stage == stages => own,
+        _ => stage.min(own - 1),
+    };
+    let Some(cases) = at.checked_sub(1).and_then(|at| group.stages.get(at)) else {
+        bail!("group '{name}' has {own} stages");
     };
 
-    let last = stage == group.stages.len();
+    let last = stage == stages;
     let end: &[Case] = if last {
         &[("nothing-left", held::nothing_left)]
     } else {

@@ -255,16 +255,17 @@ pub fn memory_in_use() -> Result<u64> {
             installed += u64::from_str_radix(end, 16)? + 1 - u64::from_str_radix(start, 16)?;
         }
     }
-    let free = fs::read_to_string("/proc/meminfo")?
+    Ok(installed - meminfo("MemFree:")?)
+}
+
+/// What a line of /proc/meminfo says, in bytes.
+pub fn meminfo(key: &str) -> Result<u64> {
+    let kilobytes: u64 = fs::read_to_string("/proc/meminfo")?
         .lines()
         .find_map(|line| {
-            line.strip_prefix("MemFree:")?
-                .strip_suffix("kB")?
-                .trim()
-                .parse()
-                .ok()
+            let number = line.strip_prefix(key)?.strip_suffix("kB")?;
+            number.trim().parse().ok()
         })
-        .context("no MemFree")
-        .map(|kilobytes: u64| kilobytes << 10)?;
-    Ok(installed - free)
+        .with_context(|| format!("no {key}"))?;
+    Ok(kilobytes << 10)
 }

@@ -43,8 +43,9 @@ const KEXEC: [&str; 4] = [
 ];
 const OURS: &str = "luo-kexec-tests";
 
-/// The test that goes through so many kernels that it is run only if it is named.
-const LONG: &str = "chain-100";
+/// Tests that are run only if they are named: they go through many kernels, or through those of both
+/// LUOs.
+const NAMED: [&str; 3] = ["chain-100", "chain-memfd", "memfd-unknown"];
 /// A test that loads a driver as a module; only the LUO in Rust exports what that needs.
 struct Module {
     test: &'static str,
@@ -97,6 +98,17 @@ const NOT_ON_C: [&str; 7] = [
 const TRACED: &str = "traced";
 const TRACE: &str = "stage2:trace_event=liveupdate:*";
 
+/// How the names of the tests begin that hand memfds over in runs.
+const RUNS: &str = "memfd-runs";
+/// The test that hands them over to a kernel that does not know of runs.
+const RUNS_TO_C: &str = "memfd-unknown";
+/// What their kernels write.
+const RUNS_WRITTEN: [&str; 3] = [
+    "liveupdate.memfd=runs",
+    "stage3:liveupdate.memfd=v2",
+    "stage4:liveupdate.memfd=runs",
+];
+
 /// How the names of the tests of wire formats begin; only the LUO in Rust has more than one.
 const FORMATS: &str = "formats-";
 /// What the kernels of each of these tests write; the last one writes what the third does.
@@ -139,6 +151,9 @@ pub struct Selftest {
     /// How many machines run at a time
     #[arg(long, value_name = "N", default_value = "2")]
     jobs: usize,
+    /// How many kernels run the one test that is named, if it is one that goes on as long as asked for
+    #[arg(long, value_name = "N", requires = "only")]
+    stages: Option<u32>,
 }
 
 /// What a kernel that is not to go on with a damaged hand-over says last.
@@ -215,9 +230,12 @@ impl Selftest {
             anyhow::bail!("no test is named {unknown}; there are {}", names.join(" "));
         }
         tests.retain(|test| match self.only.as_slice() {
-            [] => test.name != LONG,
+            [] => !NAMED.contains(&test.name.as_str()),
             only => only.contains(&test.name),
         });
+        for test in &mut tests {
+            test.stages = self.stages.unwrap_or(test.stages).max(test.stages);
+        }
         Ok(tests)
     }
 
@@ -269,6 +287,9 @@ impl Selftest {
         }
         if test.name.starts_with(FORMATS) {
             vm = vm.params(WRITTEN);
+        }
+        if test.name.starts_with(RUNS) || test.name == RUNS_TO_C {
+            vm = vm.params(RUNS_WRITTEN);
         }
         let run = vm.run(|_| ())?;
         let path = callbacks_path(&self.machine.out, &test.name);
@@ -396,6 +417,7 @@ impl Test {
 pub fn only_on_rust(test: &str) -> bool {
     Module::of(test).is_some()
         || NOT_ON_C.contains(&test)
+        || test.starts_with(RUNS)
         || test.starts_with(FORMATS)
         || test.starts_with(DAMAGED)
 }

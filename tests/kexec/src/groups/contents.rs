@@ -4,7 +4,7 @@
 //! the moment of the kexec.
 
 use crate::{
-    file::{content, memfd},
+    file::{content, memfd, pattern},
     Group, World,
 };
 use anyhow::{Context, Result};
@@ -53,14 +53,6 @@ const SEALS: [SealFlag; 4] = [
     SealFlag::F_SEAL_WRITE,
     SealFlag::F_SEAL_SEAL,
 ];
-
-/// Bytes in which a page in another's place is noticed.
-fn pattern(size: usize) -> Vec<u8> {
-    (0u32..)
-        .flat_map(|word| (word ^ size as u32).to_le_bytes())
-        .take(size)
-        .collect()
-}
 
 fn hand_over(world: &mut World) -> Result<()> {
     let device = Device::open()?;
