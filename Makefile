@@ -53,7 +53,7 @@ export O LINUX KDIR LLVM BINDGEN
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo demo-vm test kernel headers kunit selftest bench coverage lint install uninstall clean
-.PHONY: selftest-vm interop interop-c races hostile hostile-deferred fuzz fuzz-smoke memblock doctests
+.PHONY: selftest-vm interop interop-c chain races hostile hostile-deferred fuzz fuzz-smoke memblock doctests
 .PHONY: compile-fail htmldocs luoctl tools-test
 .PHONY: test-debug kunit-debug selftest-debug
 .PHONY: deps vm fuzzer tests/fuzz/linux FORCE
@@ -73,6 +73,7 @@ help:
 	@echo 'make tools-test           run the tests of the tools that need no machine of their own'
 	@echo 'make compile-fail         show that misuse of the driver API does not compile'
 	@echo 'make interop              live updates between this LUO and those in C of 7.2 and 7.3'
+	@echo 'make chain                a large memfd through 100 live updates, to and from C; ROUNDS= for more'
 	@echo 'make races                race with 200 rounds of refused reboots; ROUNDS= for more'
 	@echo 'make hostile              damage a hand-over in every way, on both LUOs'
 	@echo 'make memblock             run the kernel tests of memblock, which our patches change'
@@ -188,7 +189,16 @@ interop: $(tree)-rust/.built $(tree)-c/.built $(O)/kselftest/.built vm
 	@$(MAKE) kernel IMPL=c LINUX=7.2 KDIR=
 	@tools/interop.sh $(O) $(guest) $(LINUX)-rust:$(LINUX)-rust \
 		$(foreach c,7.2-c $(LINUX)-c,$(c):$(LINUX)-rust $(LINUX)-rust:$(c)) \
-		$(LINUX)-c:$(LINUX)-rust:chain-100
+		$(foreach c,7.2-c $(LINUX)-c,$(LINUX)-rust:$(c):memfd-unknown) \
+		$(LINUX)-c:$(LINUX)-rust:chain-memfd $(LINUX)-c:$(LINUX)-rust:chain-100
+
+chain: private ROUNDS := 100
+chain: $(tree)-rust/.built $(tree)-c/.built $(O)/kselftest/.built vm
+	@$(O)/cargo/release/luo-vm selftest --impl c --kernel $(tree)-c \
+		--next-impl rust --next $(tree)-rust --kselftest $(O)/kselftest --guest $(guest) \
+		--out $(O)/chain --only chain-memfd --stages $$(($(ROUNDS) + 1)) --timeout 7200
+	@sed -n 's/^.*# kernel/kernel/p' $(O)/chain/chain-memfd.log | sed -e 3q
+	@sed -n 's/^.*# kernel/kernel/p' $(O)/chain/chain-memfd.log | tail -n 3
 
 # What needs a kernel with KVM, in a machine that emulates a processor for it.
 selftest-vm: $(tree)-rust-vm/.built vm
