@@ -68,6 +68,11 @@ impl Line {
         self.text.starts_with("Linux version ")
     }
 
+    /// Whether the kernel has crashed, or a part of it.
+    pub fn crashes(&self) -> bool {
+        self.output().is_none() && self.text.starts_with("Oops: ")
+    }
+
     /// Whether the kernel complains here.
     pub fn complains(&self) -> bool {
         self.output().is_none() && COMPLAINT.is_match(&self.text)

@@ -29,6 +29,9 @@ const QEMU: &str = "qemu-system-x86_64";
 /// The kernel, in its build directory.
 const KERNEL: &str = "arch/x86/boot/bzImage";
 
+/// How long a kernel may be silent that has crashed: what waits for the one that did waits forever.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// How QEMU executes the guest.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 pub enum Accel {
@@ -238,20 +241,24 @@ impl Vm {
         });
 
         let mut lines = Vec::new();
+        let mut crashed = false;
         let end = loop {
-            match receiver.recv_timeout(self.timeout.saturating_sub(start.elapsed())) {
+            let left = self.timeout.saturating_sub(start.elapsed());
+            let patience = if crashed { left.min(SILENCE) } else { left };
+            match receiver.recv_timeout(patience) {
                 Ok((at, bytes)) => {
                     log.write_all(&bytes)?;
                     log.write_all(b"\n")?;
                     let line = Line::new(at, &bytes);
                     watch(&line);
+                    crashed |= line.crashes();
                     lines.push(line);
                 }
                 Err(RecvTimeoutError::Disconnected) => break End::Exit(qemu.wait()?),
                 Err(RecvTimeoutError::Timeout) => {
                     qemu.kill()?;
                     qemu.wait()?;
-                    break End::Hang(self.timeout);
+                    break End::Hang(start.elapsed());
                 }
             }
         };
