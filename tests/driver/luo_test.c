@@ -690,6 +690,8 @@ enum test_step_op {
 	STEP_PLACE,	/* place = value */
 	STEP_WRITE,	/* the word at the physical address place = value */
 	STEP_PUBLISH,	/* KHO's entry, at place, is now at value, of operand bytes */
+	STEP_LEFT,	/* value <<= operand */
+	STEP_RIGHT,	/* value >>= operand */
 };
 
 /**
@@ -702,7 +704,7 @@ struct test_step {
 	u64 operand;
 };
 
-static struct test_step test_steps[128];
+static struct test_step test_steps[256];
 
 static ssize_t test_damage_write(struct file *file, const char __user *buf,
 				 size_t count, loff_t *pos)
@@ -739,6 +741,12 @@ static int test_damage(struct notifier_block *nb, unsigned long action, void *da
 			break;
 		case STEP_FLIP:
 			value ^= operand;
+			break;
+		case STEP_LEFT:
+			value <<= operand;
+			break;
+		case STEP_RIGHT:
+			value >>= operand;
 			break;
 		case STEP_FOLLOW:
 			word = test_word(value);

@@ -6,6 +6,10 @@
 //! The records are those of `Documentation/abi.rst`. What is refused there is refused here, by the
 //! name of the record and the field; anything else is another valid value, and taken as such.
 
+mod memfd;
+
+pub use memfd::{Fate, Fates, File, Memfd, PAGE_SIZE, SEALS};
+
 use crate::preserved;
 use anyhow::{Context, Result};
 use luo_guest::{DAMAGED, PANICS};
@@ -64,6 +68,14 @@ enum Page {
     /// A block of files of a session, both by their places.
     Files(usize, usize),
     Flbs,
+    /// The record of a memfd.
+    Memfd(File),
+    /// Where the pages of its entries are.
+    Chunk(File),
+    /// A page of its entries, by its place.
+    Entries(File, usize),
+    /// A page of its contents, by where in the entries the frame's number is.
+    Contents(File, usize),
 }
 
 /// A word of the hand-over.
@@ -82,6 +94,10 @@ enum Value {
     Address(Page),
     /// Where a page is that was not preserved.
     FreePage,
+    /// The number of the page's frame, and so much more.
+    Frame(Page, u64),
+    /// The same of a page that was not preserved.
+    FreeFrame(u64),
 }
 
 /// One wrong thing.
@@ -96,6 +112,10 @@ impl Wrong {
     /// In which order the pages are that lead to what is wrong.
     fn depth(self) -> (usize, usize) {
         match self {
+            Self::Word(Place(Page::Contents(..), _), _) => (6, 0),
+            Self::Word(Place(Page::Entries(..), _), _) => (5, 0),
+            Self::Word(Place(Page::Chunk(_), _), _) => (4, 0),
+            Self::Word(Place(Page::Memfd(_), _), _) => (3, 0),
             Self::Word(Place(Page::Files(_, block), _), _) => (2, block),
             Self::Word(Place(Page::Sessions(block), _), _) => (1, block),
             Self::Word(Place(Page::Flbs, _), _) => (1, 0),
@@ -115,6 +135,8 @@ enum Step {
     Place,
     Write,
     Publish,
+    Left,
+    Right,
 }
 
 /// The steps that one damage takes.
@@ -145,6 +167,24 @@ impl Steps {
                 self.place(Place(Page::Root, root::FLBS_PA));
                 0
             }
+            Page::Memfd(file) => {
+                self.place(memfd::data(file));
+                0
+            }
+            Page::Chunk(file) => {
+                self.place(memfd::first(file));
+                0
+            }
+            Page::Entries(file, page) => {
+                self.place(memfd::address(file, page));
+                0
+            }
+            Page::Contents(file, offset) => {
+                self.place(memfd::entry(file, offset));
+                self.push(Step::Follow, 0);
+                // Flags are in the upper bits, which go.
+                return self.push(Step::Left, PAGE_SHIFT);
+            }
         };
         for _ in 0..=further {
             self.push(Step::Follow, 0);
@@ -154,6 +194,12 @@ impl Steps {
     fn place(&mut self, Place(page, offset): Place) {
         self.page(page);
         self.push(Step::Add, offset as u64);
+    }
+
+    /// From the address of a page to the number of its frame, and so much more.
+    fn frame(&mut self, more: u64) {
+        self.push(Step::Right, PAGE_SHIFT);
+        self.push(Step::Add, more);
     }
 
     fn wrong(&mut self, wrong: Wrong) {
@@ -175,6 +221,14 @@ impl Steps {
             }
             Value::Address(page) => self.page(page),
             Value::FreePage => self.push(Step::FreePage, 0),
+            Value::Frame(page, more) => {
+                self.page(page);
+                self.frame(more);
+            }
+            Value::FreeFrame(more) => {
+                self.push(Step::FreePage, 0);
+                self.frame(more);
+            }
         }
         match wrong {
             Wrong::Word(..) => self.push(Step::Write, 0),
@@ -247,12 +301,15 @@ impl HandOver {
 }
 
 /// A damage.
+#[derive(Clone)]
 pub struct Damage {
     /// What it is called.
     pub name: String,
     wrong: Vec<Wrong>,
     /// What has to become of it.
     pub due: Due,
+    /// What has to become of the files, if it is one to memfds; then there is nothing else.
+    pub files: Option<Fates>,
     /// Parameters of the virtual machine.
     pub params: &'static str,
     /// Whether it is one of those that tell most.
@@ -290,6 +347,7 @@ const fn flb_word(flb: usize, offset: usize) -> Place {
 }
 
 const MAX: u64 = u64::MAX;
+const PAGE_SHIFT: u64 = 12;
 const BEYOND_MEMORY: u64 = 1 << 40;
 /// The registers of the processor's interrupt controller.
 const MMIO: u64 = 0xfee0_0000;
@@ -316,6 +374,7 @@ impl Table {
             name: format!("{DAMAGED}{}", name.into()),
             wrong: wrong.to_vec(),
             due,
+            files: None,
             params: "",
             telling: false,
         });
@@ -390,6 +449,10 @@ const TELLING: &[&str] = &[
     "sessions_pa-mmio-kho-off",
     "compatible-version-panic",
     "files-unused-page-panic",
+    "memfd-data-of-other",
+    "memfd-chunk-0-mmio",
+    "memfd-pfn-of-other",
+    "memfd-runs-pages-of-last-one-more",
 ];
 
 /// All damages.
@@ -404,6 +467,7 @@ pub fn all() -> Vec<Damage> {
     switched_off(&mut table);
     panics(&mut table);
     flips(&mut table);
+    memfd::all(&mut table);
 
     for damage in &mut table.0 {
         let name = damage.name.trim_start_matches(DAMAGED);

@@ -17,6 +17,7 @@ mod flb;
 mod formats;
 mod handler;
 pub mod hostile;
+pub mod hostile_memfds;
 mod inside;
 mod listed;
 pub mod luoctl;

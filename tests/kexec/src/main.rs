@@ -32,7 +32,7 @@ use anyhow::{bail, Context, Result};
 use clap::Parser;
 use damage::Damage;
 use differences::Luo;
-use groups::{hostile, luoctl};
+use groups::{hostile, hostile_memfds, luoctl};
 use held::Held;
 use luo_guest::NO_OWNERS;
 use nix::unistd;
@@ -142,9 +142,9 @@ fn main() -> Result<ExitCode> {
                     println!("{} {}", group.name, group.stages.len());
                 }
             }
-            let stages = hostile::GROUP.stages.len();
             for damage in damage::all() {
                 if damage.telling || arguments.list_damages {
+                    let stages = group_of(&damage).stages.len();
                     println!("{} {stages} {}", damage.name, damage.params);
                 }
             }
@@ -153,11 +153,19 @@ fn main() -> Result<ExitCode> {
     }
 }
 
+/// What is run with a damage.
+fn group_of(damage: &Damage) -> &'static Group {
+    match damage.files {
+        Some(_) => &hostile_memfds::GROUP,
+        None => &hostile::GROUP,
+    }
+}
+
 /// Runs one stage of a group; if it passes, the descriptors it keeps outlive this process.
 fn run(name: &str, stage: usize, stages: usize, luo: Luo, previous: Luo) -> Result<ExitCode> {
     let damage = damage::all().into_iter().find(|it| it.name == name);
-    let group = match damage {
-        Some(_) => Some(&hostile::GROUP),
+    let group = match &damage {
+        Some(damage) => Some(group_of(damage)),
         None => groups::ALL
             .iter()
             .chain(groups::KVM)

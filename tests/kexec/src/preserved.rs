@@ -50,14 +50,14 @@ fn find(bytes: &[u8], pattern: &[u8]) -> Option<usize> {
 }
 
 /// The kernel's memory, by physical address.
-struct Memory {
+pub struct Memory {
     kcore: File,
     /// What is where: physical address, size, and place in the file.
     segments: Vec<[u64; 3]>,
 }
 
 impl Memory {
-    fn open() -> Result<Self> {
+    pub fn open() -> Result<Self> {
         let kcore = File::open("/proc/kcore").context("/proc/kcore")?;
         // ELF: program headers of 7 numbers follow a header of 8, its last one beginning with
         // their count.
@@ -68,7 +68,8 @@ impl Memory {
         Ok(Self { kcore, segments })
     }
 
-    fn page(&self, phys: u64) -> Result<[u64; 512]> {
+    /// The page at `phys`.
+    pub fn page(&self, phys: u64) -> Result<[u64; 512]> {
         let offset = self.segments.iter().find_map(|[start, size, offset]| {
             let at = phys.checked_sub(*start)?;
             (at < *size).then_some(offset + at)

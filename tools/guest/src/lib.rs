@@ -45,6 +45,9 @@ pub const KERNEL: &str = "/boot/bzImage";
 /// Where it finds the one for odd stages, if that is another.
 pub const ODD_KERNEL: &str = "/boot/bzImage-odd";
 
+/// A kernel parameter: to hand memfds over in a format that only the handler in Rust has.
+pub const RUNS: &str = "liveupdate.memfd=runs";
+
 /// A kernel parameter: to remember who allocated what, for the tests to see what LUO holds.
 pub const OWNERS: &str = "slab_debug=U,kmalloc-*";
 /// Not to.

@@ -24,6 +24,9 @@ use luo_vm::Run;
 use std::fs;
 use std::path::Path;
 
+/// What is told of the LUO in C where it does not know the format.
+const NOT_IN_C: &str = "no such format";
+
 /// What the test driver says of each word that it damages.
 const DONE: &str = "luo_test: damaged ";
 
@@ -133,18 +136,21 @@ impl Hostile {
 
 /// Does a damage on both LUOs.
 fn outcome(test: &Test, [c, rust]: &[Machine; 2]) -> Result<Outcome> {
-    let c = test.vm(c, [Impl::C]).run(|_| ())?;
+    let c = match test.is_of_runs() {
+        true => None,
+        false => Some(test.vm(c, [Impl::C]).run(|_| ())?),
+    };
     let rust = test.vm(rust, [Impl::Rust]).run(|_| ())?;
     let cases = (1..=test.stages).flat_map(|stage| test.judge(&rust, stage));
     let mut failures =
         cases.filter_map(|case| Some(format!("{}: {}", case.name, case.failure?.reason)));
-    let undamaged = [&c, &rust].into_iter().find_map(|run| {
+    let undamaged = c.iter().chain([&rust]).find_map(|run| {
         let done = run.stage(1).iter().any(|line| line.text.starts_with(DONE));
         (test.name.starts_with(DAMAGED) && !done).then(|| "the damage was not done".to_owned())
     });
     Ok(Outcome {
         failure: undamaged.or_else(|| failures.next()),
-        c: what(&c, test.stages),
+        c: c.map_or(NOT_IN_C.to_owned(), |c| what(&c, test.stages)),
         rust: what(&rust, test.stages),
     })
 }
@@ -160,30 +166,31 @@ fn what(run: &Run, stages: u32) -> String {
             .filter_map(Line::output)
             .filter_map(|line| line.strip_prefix(OUTCOME))
             .collect();
-        let refusal = lines
-            .iter()
-            .find_map(|line| line.text.strip_prefix("luo: ")?.strip_prefix(REFUSED));
+        let told = |what: &str| outcomes.iter().any(|outcome| outcome.starts_with(what));
+        let opened = stage == 2 && told("open Ok(())");
+        let (oops, panic) = (has("Oops"), has("Kernel panic"));
 
-        if let Some((_, why)) = refusal.and_then(|text| text.split_once("): ")) {
+        if let Some(why) = lines.iter().find_map(|line| refusal(&line.text)) {
             // Without what stands there, and why that cannot be.
             let what = [" is ", " for ", ": "].map(|end| why.find(end).unwrap_or(why.len()));
             let end = what.into_iter().min().unwrap_or(why.len());
             words.push(format!("refuses: {}", &why[..end]));
-        } else if outcomes.contains(&"open Err(EIO)") {
+        } else if told("open Err(EIO)") || told("memfd refused") {
             words.push("refuses".to_owned());
-        } else if outcomes.contains(&"open Ok(())") && stage == 2 {
+        } else if opened && !oops {
             words.push("accepts".to_owned());
-        } else if outcomes.contains(&"open Err(ENOENT)") {
+        } else if told("open Err(ENOENT)") {
             words.push("goes on".to_owned());
         }
-        if outcomes
-            .iter()
-            .any(|outcome| outcome.starts_with("take Err"))
-        {
+        if told("take Err") || told("memfd lost") {
             words.push("loses files".to_owned());
         }
-        words.extend(match (has("Oops"), has("Kernel panic")) {
+        if told("memfd wrong") {
+            words.push("wrong contents".to_owned());
+        }
+        words.extend(match (oops, panic) {
             (true, true) => Some("crashes".to_owned()),
+            (true, false) if opened => Some("crashes when asked for".to_owned()),
             (true, false) => Some("crashes when opened".to_owned()),
             (false, true) => Some("panics".to_owned()),
             (false, false) => lines
@@ -199,6 +206,17 @@ fn what(run: &Run, stages: u32) -> String {
         }
     }
     words.join(", ")
+}
+
+/// What the LUO in Rust says that it refuses something for.
+fn refusal(line: &str) -> Option<&str> {
+    match line.strip_prefix("luo_memfd: ") {
+        Some(line) => line.strip_prefix(REFUSED)?.strip_prefix(" of a memfd: "),
+        None => {
+            let line = line.strip_prefix("luo: ")?.strip_prefix(REFUSED)?;
+            line.split_once("): ").map(|(_, why)| why)
+        }
+    }
 }
 
 fn table(rows: &[Row]) -> String {

@@ -15,6 +15,7 @@ use clap::ValueEnum;
 use luo_guest::DAMAGED;
 use luo_guest::OWNERS;
 use luo_guest::PANICS;
+use luo_guest::RUNS;
 use luo_vm::callbacks;
 use luo_vm::tap::Case;
 use luo_vm::tap::Tap;
@@ -99,12 +100,12 @@ const TRACED: &str = "traced";
 const TRACE: &str = "stage2:trace_event=liveupdate:*";
 
 /// How the names of the tests begin that hand memfds over in runs.
-const RUNS: &str = "memfd-runs";
+const RUNS_GROUPS: &str = "memfd-runs";
 /// The test that hands them over to a kernel that does not know of runs.
 const RUNS_TO_C: &str = "memfd-unknown";
 /// What their kernels write.
 const RUNS_WRITTEN: [&str; 3] = [
-    "liveupdate.memfd=runs",
+    RUNS,
     "stage3:liveupdate.memfd=v2",
     "stage4:liveupdate.memfd=runs",
 ];
@@ -288,7 +289,7 @@ impl Selftest {
         if test.name.starts_with(FORMATS) {
             vm = vm.params(WRITTEN);
         }
-        if test.name.starts_with(RUNS) || test.name == RUNS_TO_C {
+        if test.name.starts_with(RUNS_GROUPS) || test.name == RUNS_TO_C {
             vm = vm.params(RUNS_WRITTEN);
         }
         let run = vm.run(|_| ())?;
@@ -360,6 +361,11 @@ impl Test {
             .params(self.is_traced().then_some(TRACE))
     }
 
+    /// Whether memfds are handed over in a format that only the handler in Rust has.
+    pub fn is_of_runs(&self) -> bool {
+        self.params.iter().any(|param| param == RUNS)
+    }
+
     /// Whether the second kernel traces from its start on.
     fn is_traced(&self) -> bool {
         self.name == TRACED || self.name.starts_with(DAMAGED)
@@ -417,7 +423,7 @@ impl Test {
 pub fn only_on_rust(test: &str) -> bool {
     Module::of(test).is_some()
         || NOT_ON_C.contains(&test)
-        || test.starts_with(RUNS)
+        || test.starts_with(RUNS_GROUPS)
         || test.starts_with(FORMATS)
         || test.starts_with(DAMAGED)
 }
