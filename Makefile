@@ -276,8 +276,8 @@ bench: $(bench:%=$(tree)-%/.built) vm
 		--rust-smp $(tree)-rust-bench-smp \
 		--guest $(guest) --out $(O)/bench $(addprefix -n ,$(N)) $(ARGS)
 
-# The crate as a program for libFuzzer, with the checks that a debug build has.
-fuzzer := $(O)/fuzz/cargo/x86_64-unknown-linux-gnu/release/handover
+# The crates as programs for libFuzzer, with the checks that a debug build has.
+fuzzers := $(O)/fuzz/cargo/x86_64-unknown-linux-gnu/release
 sancov := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-, \
 	level=4 inline-8bit-counters pc-table trace-compares)
 
@@ -285,18 +285,20 @@ tests/fuzz/linux: $(tree)/.staged
 	@ln -sfn $(tree) $@
 
 fuzzer: tests/fuzz/linux
-	@$(step) 'Building the fuzz target' $(logs)/fuzzer.log \
+	@$(step) 'Building the fuzz targets' $(logs)/fuzzer.log \
 		env CXX=clang++$(filter -%,$(LLVM)) RUSTFLAGS='$(sancov)' RUSTC=/usr/bin/rustc \
 		/usr/bin/cargo build --release --locked --manifest-path tests/fuzz/Cargo.toml \
 		--target x86_64-unknown-linux-gnu --target-dir $(O)/fuzz/cargo
 
 TIME ?= 60
 fuzz: fuzzer
-	@tools/fuzz.sh $(fuzzer) $(O)/fuzz -max_total_time=$(TIME)
+	@tools/fuzz.sh $(fuzzers)/handover tests/fuzz/corpus $(O)/fuzz -max_total_time=$(TIME)
+	@tools/fuzz.sh $(fuzzers)/memfd tests/fuzz/corpus-memfd $(O)/fuzz/memfd -max_total_time=$(TIME)
 
 fuzz-smoke: fuzzer
 	@rm -rf $(O)/fuzz/smoke
-	@tools/fuzz.sh $(fuzzer) $(O)/fuzz/smoke -runs=50000 -seed=1
+	@tools/fuzz.sh $(fuzzers)/handover tests/fuzz/corpus $(O)/fuzz/smoke -runs=50000 -seed=1
+	@tools/fuzz.sh $(fuzzers)/memfd tests/fuzz/corpus-memfd $(O)/fuzz/smoke/memfd -runs=20000 -seed=1
 
 htmldocs: $(tree)/.staged
 	@tools/htmldocs.sh $(tree) $(O) $(MAKE)

@@ -1,17 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Runs the fuzz target, first on the inputs of tests/fuzz/corpus. New ones that
-# reach something new are kept in OUT/corpus, one that fails in OUT.
+# Runs a fuzz target, first on the inputs of CORPUS, if there are any. New ones
+# that reach something new are kept in OUT/corpus, one that fails in OUT.
 #
-# usage: fuzz.sh TARGET OUT LIBFUZZER-OPTION...
+# usage: fuzz.sh TARGET CORPUS OUT LIBFUZZER-OPTION...
 
 set -eu
 
-corpus=$(realpath "$(dirname "$0")/../tests/fuzz/corpus")
 target=$1
-out=$2
-shift 2
+corpus=$2
+out=$3
+shift 3
 log=$out/fuzz.log
 
 mkdir -p "$out/corpus"
