@@ -6,18 +6,24 @@ use anyhow::{Context, Result};
 use nix::{
     errno::Errno::{self, EPERM},
     fcntl::{fallocate, FallocateFlags},
-    sys::memfd::{memfd_create, MFdFlags},
+    sys::{
+        memfd::{memfd_create, MFdFlags},
+        mman::{mmap, munmap, MapFlags, ProtFlags},
+    },
     unistd::{lseek, Whence},
 };
 use std::{
+    ffi::c_void,
     fs::{File, OpenOptions},
     hash::{DefaultHasher, Hash, Hasher},
     io,
+    num::NonZero,
     ops::Range,
     os::{
         fd::AsRawFd,
         unix::fs::{FileExt, MetadataExt},
     },
+    ptr::NonNull,
 };
 
 const PAGE: usize = 4096;
@@ -113,7 +119,7 @@ pub fn expect_frozen(file: &File) -> Result<()> {
     refused!(file.set_len(size + 1), EPERM);
     refused!(file.set_len(size - 1), EPERM);
     refused!(allocate(file), EPERM);
-    refused!(punch(file), EPERM);
+    refused!(punch(file, PAGE as i64), EPERM);
     same!(file.metadata()?.len(), size);
     let first = &content(file)?[..1];
     same!(done!(file.write_at(first, 0)), 1);
@@ -135,8 +141,47 @@ fn allocate(file: &File) -> io::Result<()> {
     Ok(fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, 1)?)
 }
 
-/// Makes a hole of the first page.
-fn punch(file: &File) -> io::Result<()> {
+/// Makes a hole of the first bytes.
+pub fn punch(file: &File, length: i64) -> io::Result<()> {
     let flags = FallocateFlags::FALLOC_FL_KEEP_SIZE | FallocateFlags::FALLOC_FL_PUNCH_HOLE;
-    Ok(fallocate(file, flags, 0, PAGE as i64)?)
+    Ok(fallocate(file, flags, 0, length)?)
+}
+
+/// A page of a file that is mapped.
+pub struct Map(NonNull<c_void>);
+
+impl Map {
+    const SIZE: NonZero<usize> = NonZero::new(PAGE).unwrap();
+
+    /// The page of a file at `offset`.
+    pub fn new(file: &File, offset: u64) -> Result<Self> {
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let offset = i64::try_from(offset)?;
+        // SAFETY: A new map takes no other memory's place.
+        let map = unsafe { mmap(None, Self::SIZE, access, MapFlags::MAP_SHARED, file, offset) };
+        Ok(Self(map?))
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> usize {
+        self.0.addr().get()
+    }
+
+    pub fn read(&self) -> u8 {
+        // SAFETY: So much memory is there, and can be read.
+        unsafe { self.0.cast::<u8>().read_volatile() }
+    }
+
+    pub fn write(&self, byte: u8) {
+        // SAFETY: So much memory is there, and can be written to.
+        unsafe { self.0.cast::<u8>().write_volatile(byte) }
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: The map is ours.
+        let unmapped = unsafe { munmap(self.0, Self::SIZE.get()) };
+        debug_assert!(unmapped.is_ok());
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
     damage::{self, Fate, Fates, File as Which, Memfd, PAGE_SIZE},
     differences::Luo,
     driver,
-    file::{content, memfd},
+    file::{content, memfd, Map},
     preserved::Memory,
     process::{live_update_number, Log},
     Group, World,
@@ -23,12 +23,10 @@ use nix::{
         FcntlArg::{F_ADD_SEALS, F_GET_SEALS},
         SealFlag,
     },
-    sys::mman::{mmap, munmap, MapFlags, ProtFlags},
 };
 use std::{
     fs::File,
     io::{Seek, SeekFrom},
-    num::NonZeroUsize,
     os::{fd::AsFd, unix::fs::FileExt},
 };
 
@@ -89,26 +87,13 @@ fn hand_over(world: &mut World) -> Result<()> {
 fn frame(file: &File, page: usize) -> Result<u64> {
     const PRESENT: u64 = 1 << 63;
 
-    let length = NonZeroUsize::new(PAGE_SIZE).context("a page")?;
-    let offset = (page * PAGE_SIZE).try_into()?;
-    // SAFETY: The mapping is where nothing is, and nobody has its address but this function.
-    let entry = unsafe {
-        let at = mmap(
-            None,
-            length,
-            ProtFlags::PROT_READ,
-            MapFlags::MAP_SHARED | MapFlags::MAP_POPULATE,
-            file,
-            offset,
-        )?;
-        let mut entry = [0; 8];
-        let number = at.addr().get() / PAGE_SIZE;
-        let read = File::open("/proc/self/pagemap")
-            .and_then(|pagemap| pagemap.read_exact_at(&mut entry, 8 * number as u64));
-        munmap(at, PAGE_SIZE)?;
-        read?;
-        u64::from_ne_bytes(entry)
-    };
+    let map = Map::new(file, (page * PAGE_SIZE) as u64)?;
+    let number = map.address() / PAGE_SIZE;
+    let mut entry = [0; 8];
+    // With this, the page is where the map is.
+    map.read();
+    File::open("/proc/self/pagemap")?.read_exact_at(&mut entry, 8 * number as u64)?;
+    let entry = u64::from_ne_bytes(entry);
     ensure!(entry & PRESENT != 0, "page {page} is not there");
     Ok(entry & ((1 << 55) - 1))
 }

@@ -11,7 +11,7 @@ use crate::{
     driver::{self, B},
     file::{
         content, description, expect_frozen, expect_thawed, hole, memfd, memfd_with, pattern,
-        reopen,
+        punch, reopen, Map,
     },
     process::{eventually, Child, Log},
     Group, World,
@@ -28,20 +28,16 @@ use nix::{
     libc::{F_SEAL_EXEC, MFD_EXEC, MFD_NOEXEC_SEAL},
     sys::{
         memfd::MFdFlags,
-        mman::{mmap, munmap, MapFlags, ProtFlags},
         reboot::{reboot, RebootMode},
     },
 };
 use std::{
-    ffi::c_void,
     fs::{File, OpenOptions, Permissions},
     io::{self, Seek, SeekFrom},
-    num::NonZero,
     os::{
         fd::AsFd,
         unix::fs::{FileExt, MetadataExt, PermissionsExt},
     },
-    ptr::NonNull,
     thread,
     time::Duration,
 };
@@ -164,8 +160,7 @@ fn unpreserved(_: &mut World) -> Result<()> {
     }
     done!(file.write_all_at(TEXT, 700_000));
     done!(file.set_len(2 * MIB));
-    let punch = FallocateFlags::FALLOC_FL_KEEP_SIZE | FallocateFlags::FALLOC_FL_PUNCH_HOLE;
-    fallocate(&file, punch, 0, MIB as i64)?;
+    punch(&file, MIB as i64)?;
     same!(content(&file)? == vec![0; 2 << 20], true);
     done!(file.set_len(1));
     Ok(())
@@ -227,35 +222,6 @@ fn after_refusal(_: &mut World) -> Result<()> {
     same!(content(&file)? == due, true);
     done!(session.finish());
     Ok(())
-}
-
-/// Memory of a file that is mapped.
-struct Map(NonNull<c_void>);
-
-impl Map {
-    const SIZE: NonZero<usize> = NonZero::new(4096).unwrap();
-
-    /// The page of a file at `offset`.
-    fn new(file: &File, offset: u64) -> Result<Self> {
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        let offset = i64::try_from(offset)?;
-        // SAFETY: A new map takes no other memory's place.
-        let map = unsafe { mmap(None, Self::SIZE, access, MapFlags::MAP_SHARED, file, offset) };
-        Ok(Self(map?))
-    }
-
-    fn write(&self, byte: u8) {
-        // SAFETY: So much memory is there, and can be written to.
-        unsafe { self.0.cast::<u8>().write_volatile(byte) }
-    }
-}
-
-impl Drop for Map {
-    fn drop(&mut self) {
-        // SAFETY: The map is ours.
-        let unmapped = unsafe { munmap(self.0, Self::SIZE.get()) };
-        debug_assert!(unmapped.is_ok());
-    }
 }
 
 /// While a reboot is prepared, nothing comes into a hole: who writes is told, who has it mapped
