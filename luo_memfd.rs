@@ -577,17 +577,15 @@ impl<F: Format> Incoming<F> {
         let mut records = Claims::new();
         let mut record = Record::new_zeroed();
 
-        match records.claim(phys, 0, 0) {
+        let read = match records.claim(phys, 0, 0) {
             Ok(0) => records.copy(phys, 0, record.as_mut_bytes()),
             Ok(_) => return damaged(ADDRESS, phys, "not a record, as it is larger than a page"),
             Err(_) => None,
+        };
+
+        if read.is_none() {
+            return damaged(ADDRESS, phys, "nothing was handed over there");
         }
-        .ok_or(Damage {
-            entry: None,
-            field: ADDRESS,
-            found: phys,
-            why: "nothing was handed over there",
-        })?;
         Self::check_record(&record)?;
 
         if let Some(mut entries) = Self::claim_entries(&mut records, &record)? {
@@ -595,7 +593,7 @@ impl<F: Format> Incoming<F> {
 
             // Nothing is wrong with it.
             if unfilled {
-                Self::fill_with_zeroes(&mut memory, &mut records, &record);
+                Self::fill_with_zeroes(&mut memory, &records, &record);
             }
         }
         Ok(Self {
@@ -641,7 +639,7 @@ impl<F: Format> Incoming<F> {
     /// Claims the entries, if there are any.
     fn claim_entries(records: &mut Claims, record: &Record) -> Result<Option<Reader>, Damage> {
         let count = record.count;
-        let pages = record.size.div_ceil(PAGE_SIZE as u64);
+        let pages = record.pages();
 
         if count == 0 && record.entries != AreaDescriptor::new_zeroed() {
             damaged(COUNT, count, "there are entries")
@@ -674,7 +672,7 @@ impl<F: Format> Incoming<F> {
         record: &Record,
     ) -> Result<bool, Damage> {
         let [frame_field, index_field, rest_field] = F::FIELDS;
-        let pages = record.size.div_ceil(PAGE_SIZE as u64);
+        let pages = record.pages();
         let mut unfilled = false;
         let mut end = 0;
 
@@ -759,7 +757,7 @@ impl<F: Format> Incoming<F> {
     }
 
     /// Fills with zeroes what nobody has written to.
-    fn fill_with_zeroes(memory: &mut Claims, records: &mut Claims, record: &Record) {
+    fn fill_with_zeroes(memory: &mut Claims, records: &Claims, record: &Record) {
         // No kernel that there is leaves any of it.
         let size = record.count as usize * size_of::<F::Wire>();
         let Ok(mut entries) = records.read_area(record.entries, size) else {

@@ -10,6 +10,7 @@
 
 use kernel::{
     kho::AreaDescriptor,
+    page::PAGE_SIZE,
     prelude::*,
     static_assert, //
 };
@@ -54,6 +55,13 @@ pub(crate) struct Record {
 }
 
 static_assert!(size_of::<Record>() == 48);
+
+impl Record {
+    /// How many pages the file has.
+    pub(crate) fn pages(&self) -> u64 {
+        self.size.div_ceil(PAGE_SIZE as u64)
+    }
+}
 
 /// Where the flags of `open(2)` are in those of a record.
 pub(crate) const OPEN_SHIFT: u32 = 16;

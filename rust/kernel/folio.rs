@@ -52,7 +52,7 @@ impl Drop for Folio {
     }
 }
 
-/// Some folios, to be dealt with at once. Dropped, or cleared, they are freed.
+/// Some folios, to be dealt with at once. Dropped, they are freed.
 ///
 /// # Invariants
 ///
@@ -73,12 +73,6 @@ impl Batch {
         }
     }
 
-    /// Whether there is no folio in it.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.inner.nr == 0
-    }
-
     /// Whether there is no room for one more.
     #[inline]
     pub fn is_full(&self) -> bool {
@@ -96,12 +90,6 @@ impl Batch {
         }
     }
 
-    /// Frees all of them.
-    pub fn clear(&mut self) {
-        // SAFETY: By the type invariants, the references are ours. None is left there.
-        unsafe { bindings::folios_put(self.as_raw()) };
-    }
-
     /// The C struct, for who takes the folios out of it or leaves others of the kind there.
     pub(crate) fn as_raw(&mut self) -> *mut bindings::folio_batch {
         &raw mut self.inner
@@ -116,8 +104,7 @@ impl Default for Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        if !self.is_empty() {
-            self.clear();
-        }
+        // SAFETY: By the type invariants, the references are ours.
+        unsafe { bindings::folios_put(self.as_raw()) };
     }
 }

@@ -87,6 +87,12 @@ pub fn checkpoint() -> Result {
     }
 }
 
+/// The inode of an open file.
+fn inode(file: &File) -> *mut bindings::inode {
+    // SAFETY: The file is open.
+    unsafe { bindings::file_inode(file.as_ptr()) }
+}
+
 /// An open file of shmem that has no name.
 ///
 /// # Invariants
@@ -103,13 +109,7 @@ impl Memfd {
             return None;
         }
         // SAFETY: The inode of an open file is there, and this is a number that is read once.
-        if unsafe {
-            (&raw const (*bindings::file_inode(file.as_ptr()))
-                .__bindgen_anon_1
-                .i_nlink)
-                .read_volatile()
-        } != 0
-        {
+        if unsafe { (&raw const (*inode(file)).__bindgen_anon_1.i_nlink).read_volatile() } != 0 {
             return None;
         }
 
@@ -119,8 +119,7 @@ impl Memfd {
     }
 
     fn inode(&self) -> *mut bindings::inode {
-        // SAFETY: The file is open.
-        unsafe { bindings::file_inode(self.0.as_ptr()) }
+        inode(&self.0)
     }
 
     /// What all open files have in common that are this one: an address.
@@ -706,7 +705,7 @@ impl NewMemfd {
         // Without the permission to execute it, a seal on that implies no other ones.
         // SAFETY: The inode of an open file is there, and nobody else uses it.
         unsafe {
-            let mode = &raw mut (*bindings::file_inode(file.as_ptr())).i_mode;
+            let mode = &raw mut (*inode(&file)).i_mode;
 
             mode.write(mode.read() & !PERMISSIONS | permissions & PERMISSIONS);
         }
@@ -718,8 +717,7 @@ impl NewMemfd {
     }
 
     fn inode(&self) -> *mut bindings::inode {
-        // SAFETY: The file is open.
-        unsafe { bindings::file_inode(self.file.as_ptr()) }
+        inode(&self.file)
     }
 
     /// Makes it so many bytes large, at most [`i64::MAX`].

@@ -19,11 +19,7 @@ use std::path::Path;
 const PAGES: u64 = (256 << 20) / 4096;
 
 /// The kernels, and what tells them which format to write.
-const HANDLERS: [(&str, &[&str]); 3] = [
-    ("c", &[]),
-    ("rust", &[]),
-    ("runs", &["liveupdate.memfd=runs"]),
-];
+const HANDLERS: [(&str, &[&str]); 3] = [("c", &[]), ("rust", &[]), ("runs", &[luo_guest::RUNS])];
 
 /// What is measured, by its name in the machine where the file is asked for, and in the other one.
 const ROWS: [(&str, &str, bool); 6] = [
