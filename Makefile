@@ -256,8 +256,9 @@ hostile: $(tree)-rust/.built $(tree)-c/.built vm
 	@$(if $(ARGS),,$(MAKE) hostile-deferred)
 
 # Addresses of pages that were not preserved, where their struct pages say that they were.
-unused := $(addsuffix -unused-page,$(addprefix --only=damaged-,entry sessions_pa flbs_pa files no-files) \
-	$(foreach chain,sessions files,$(addprefix --only=damaged-$(chain)-next-,0 2)))
+unused := $(addsuffix -unused-page,$(addprefix --only=damaged-,entry sessions_pa flbs_pa files no-files \
+	$(foreach chain,sessions files,$(addprefix $(chain)-next-,0 2)) \
+	$(addprefix memfd-,data folios-first chunk-next chunk-0 pfn runs-frame)))
 hostile-deferred: $(deferred:%=$(tree)-%/.built) vm
 	@$(O)/cargo/release/luo-vm hostile --c $(tree)-c-deferred --rust $(tree)-rust-deferred \
 		--guest $(guest) --out $(O)/hostile-deferred --memory 2G --param LUO_FILL=1 $(unused)

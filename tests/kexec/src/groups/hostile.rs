@@ -8,7 +8,7 @@ use crate::{
     damage::{self, Due, HandOver, LAST_SESSION},
     differences::Luo,
     driver::{self, A, B, C, FLBS},
-    process::{live_update_number, Log},
+    process::{live_update_number, meminfo, Log},
     shown::{self, DEBUGFS},
     tracefs::Tracefs,
     Group, World,
@@ -56,29 +56,24 @@ fn hand_over(world: &mut World) -> Result<()> {
         }
         world.keep(session);
     }
-    if env::var_os("LUO_FILL").is_some() {
-        fill_free_memory()?;
-    }
+    fill_free_memory()?;
     let damage = world.damage.as_ref().context("no damage")?;
     driver::damage(&damage.steps(damage::root_record_address()?))
 }
 
-/// Leaves free memory full of what KHO takes for the mark of a preserved page: the next kernel may
-/// make its struct pages of that.
-fn fill_free_memory() -> Result<()> {
+/// Leaves free memory full of what KHO takes for the mark of a preserved page, if `LUO_FILL` asks for
+/// that: the next kernel may make its struct pages of it.
+pub fn fill_free_memory() -> Result<()> {
     /// `KHO_PAGE_MAGIC`, and order 0.
     const MARK: u64 = 0x4b48_4f50 << 32;
     /// What this machine cannot do without.
     const RESERVE: usize = 128 << 20;
 
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let free = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemFree:")?.strip_suffix("kB"))
-        .context("no MemFree")?;
-    let bytes = (free.trim().parse::<usize>()? << 10).saturating_sub(RESERVE);
-    let marks = vec![MARK; bytes / size_of::<u64>()];
-    same!(hint::black_box(&marks).last().copied(), Some(MARK));
+    if env::var_os("LUO_FILL").is_some() {
+        let bytes = usize::try_from(meminfo("MemFree:")?)?.saturating_sub(RESERVE);
+        let marks = vec![MARK; bytes / size_of::<u64>()];
+        same!(hint::black_box(&marks).last().copied(), Some(MARK));
+    }
     Ok(())
 }
 

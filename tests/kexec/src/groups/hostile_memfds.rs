@@ -3,6 +3,7 @@
 //! Memfds of which the hand-over is damaged, whichever way: the next kernel refuses those, or takes
 //! them for what they say, and the others are what they were. What is refused stays where it is.
 
+use super::hostile::fill_free_memory;
 use crate::{
     check,
     damage::{self, Fate, Fates, File as Which, Memfd, PAGE_SIZE},
@@ -79,6 +80,7 @@ fn hand_over(world: &mut World) -> Result<()> {
         }
         world.keep(session_fd);
     }
+    fill_free_memory()?;
     let damage = world.damage.as_ref().context("no damage")?;
     driver::damage(&damage.steps(damage::root_record_address()?))
 }
