@@ -87,6 +87,11 @@ impl Layout {
 }
 
 impl Laid {
+    /// Lets it have all of its pages.
+    pub fn fill(&self) -> Result<()> {
+        frames(&self.file, self.bytes).map(drop)
+    }
+
     /// In how many pieces of memory the file is, if its pages lie as they should.
     pub fn fragments(&self) -> Result<usize> {
         let frames = frames(&self.file, self.bytes)?;

@@ -21,6 +21,7 @@ use count::now;
 use count::settle;
 use count::Memory;
 use count::Series;
+use layout::Laid;
 use layout::Layout;
 use liveupdate::Device;
 use luo_guest::Report;
@@ -119,14 +120,20 @@ fn warm_up(device: &Device, bytes: usize) -> Result<()> {
     only.report()
 }
 
-/// Preserves a file and takes that back: then all of its pages are there.
-fn once_before(device: &Device, file: &File) -> Result<()> {
-    let mut preserve = Series::new("preserve_new", 1);
+/// Preserves a file and takes that back, twice: as it is, and when all of its pages are there.
+fn twice_before(device: &Device, laid: &Laid) -> Result<()> {
+    let mut new = Series::new("preserve_new", 1);
     let mut unpreserve = Series::new("unpreserve", 1);
     let session = device.create_session(b"before")?;
-    preserve.count(|| session.preserve_fd(file.as_fd(), 1))?;
+    new.count(|| session.preserve_fd(laid.file.as_fd(), 1))?;
+    drop(session);
+
+    // Holes may still be there.
+    laid.fill()?;
+    let session = device.create_session(b"before")?;
+    session.preserve_fd(laid.file.as_fd(), 1)?;
     unpreserve.count(|| drop(session));
-    preserve.report()?;
+    new.report()?;
     unpreserve.report()
 }
 
@@ -152,7 +159,7 @@ fn hand_over(arguments: &Arguments) -> Result<Infallible> {
             .collect::<Result<_>>()?,
     };
     if let Some(laid) = &laid {
-        once_before(&device, &laid.file)?;
+        twice_before(&device, laid)?;
     }
     // As long as it has a file, the FLBs of the file's handler are preserved.
     let mut keeper = None;

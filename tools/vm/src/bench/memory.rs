@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the handler of memory files costs for each page, however the pages lie: the one in C, and
-//! the one in Rust in both of its formats.
+//! What the handler of memory files costs for each folio, however these lie: the one in C, and the
+//! one in Rust in both of its formats.
 
 use super::figure;
 use super::grid;
@@ -18,21 +18,45 @@ use std::path::Path;
 /// How many pages the file has.
 const PAGES: u64 = (256 << 20) / 4096;
 
+/// The scratch areas for that. If they were more than half of the free memory, as they are by default,
+/// every other page that is written to would come to lie in them, and have to move.
+const SCRATCH: &str = "kho_scratch=32M,256M,256M";
+
 /// The kernels, and what tells them which format to write.
 const HANDLERS: [(&str, &[&str]); 3] = [("c", &[]), ("rust", &[]), ("runs", &[luo_guest::RUNS])];
 
-/// What is measured, by its name in the machine where the file is asked for, and in the other one.
-const ROWS: [(&str, &str, bool); 6] = [
-    (
-        "preserve, with pages to allocate",
-        "preserve_new.first",
-        false,
-    ),
-    ("preserve", "preserve.first", false),
-    ("bytes that takes", "memory.all", false),
-    ("unpreserve", "unpreserve.first", false),
-    ("retrieve", "retrieve.first", false),
-    ("finish, not asked for", "finish.first", true),
+/// What is measured.
+struct Row {
+    title: &'static str,
+    /// What it is called in the machine.
+    measure: &'static str,
+    /// In the machine where nobody asks for the file.
+    unasked: bool,
+}
+
+impl Row {
+    const fn new(title: &'static str, measure: &'static str) -> Self {
+        Self {
+            title,
+            measure,
+            unasked: false,
+        }
+    }
+}
+
+const PRESERVE_NEW: &str = "preserve_new.first";
+const MEMORY: &str = "memory.all";
+
+const ROWS: [Row; 6] = [
+    Row::new("preserve, with pages to allocate", PRESERVE_NEW),
+    Row::new("preserve", "preserve.first"),
+    Row::new("memory that takes, KiB for 1 GiB", MEMORY),
+    Row::new("unpreserve", "unpreserve.first"),
+    Row::new("retrieve", "retrieve.first"),
+    Row {
+        unasked: true,
+        ..Row::new("finish, not asked for", "finish.first")
+    },
 ];
 
 /// A table in reStructuredText; empty if nothing of it is to be measured.
@@ -48,18 +72,24 @@ pub fn table(bench: &Bench) -> Result<String> {
             let machine = |unasked| machine(bench, build, handler, load, params, unasked);
             results.push([machine(false)?, machine(true)?]);
         }
-        for (title, measure, unasked) in ROWS {
-            // Without pages that lie as they should, nothing has to be allocated.
-            if measure.starts_with("preserve_new") && load == Load::Huge {
+        for row in &ROWS {
+            // Pages that lie as they should are all there.
+            if row.measure == PRESERVE_NEW && load == Load::Huge {
                 continue;
             }
+            let each = match (row.measure, load) {
+                // As many bytes for each MiB.
+                (MEMORY, _) => PAGES * 4096 / (1 << 20),
+                (_, Load::Huge) => PAGES / 512,
+                _ => PAGES,
+            };
             let costs = [0, 1, 2].map(|handler: usize| {
-                let measures = &results[handler][usize::from(unasked)];
-                Some(measures.get(measure)? / PAGES as f64)
+                let measures = &results[handler][usize::from(row.unasked)];
+                Some(measures.get(row.measure)? / each as f64)
             });
             let [c, rust, runs] = costs;
             rows.push([
-                format!("{}: {title}", load.title()),
+                format!("{}: {}", load.title(), row.title),
                 figure(c),
                 figure(rust),
                 ratio(rust, c),
@@ -73,7 +103,14 @@ pub fn table(bench: &Bench) -> Result<String> {
     }
     Ok(grid(
         [53, 8, 8, 6, 8, 6],
-        ["Of each page", "C", "Rust", "Rust/C", "Runs", "Runs/C"],
+        [
+            "Instructions for each folio",
+            "C",
+            "Rust",
+            "Rust/C",
+            "Runs",
+            "Runs/C",
+        ],
         rows,
     ))
 }
@@ -92,6 +129,7 @@ fn machine(
     let (vm, log) = bench.vm(build, &name);
     let run = vm
         .stages(2)
+        .params([SCRATCH])
         .params(params.iter().copied())
         .args(["-s", luo_guest::STAGE])
         .args(load.args(PAGES))
