@@ -358,8 +358,8 @@ impl<F: Format> Outgoing<F> {
         self.record.size = memfd.size();
         self.record.seals = memfd.seals();
         if F::SPARSE {
-            self.record.flags =
-                u32::from(memfd.permissions()) | memfd.open_flags() << abi::OPEN_SHIFT;
+            self.record
+                .set_access(memfd.permissions(), memfd.open_flags());
         }
 
         if self.record.seals & !abi::SEALS == 0 {
@@ -608,9 +608,8 @@ impl<F: Format> Incoming<F> {
     fn check_record(record: &Record) -> Result<(), Damage> {
         const LARGEST: u64 = i64::MAX as u64;
         let known_flags = if F::SPARSE {
-            let low = record.flags & ((1 << abi::OPEN_SHIFT) - 1);
-
-            low & !0o777 == 0 && NewMemfd::can_be_open(record.flags >> abi::OPEN_SHIFT)
+            record.permissions() & !memfd::PERMISSIONS == 0
+                && NewMemfd::can_be_open(record.open_flags())
         } else {
             record.flags == 0
         };
@@ -787,14 +786,14 @@ impl<F: Format> Incoming<F> {
         let seals = self.record.seals;
 
         if F::SPARSE {
-            self.record.flags as u16 & 0o777
+            self.record.permissions()
         } else if seals & abi::SEAL_EXEC != 0
             && seals & abi::SEALS_OF_EXECUTABLE != abi::SEALS_OF_EXECUTABLE
         {
             // What can be executed would have all of these.
-            0o666
+            memfd::PERMISSIONS & !memfd::EXECUTE
         } else {
-            0o777
+            memfd::PERMISSIONS
         }
     }
 
@@ -806,7 +805,7 @@ impl<F: Format> Incoming<F> {
         self.fill(&file)?;
 
         let open_flags = if F::SPARSE {
-            self.record.flags >> abi::OPEN_SHIFT
+            self.record.open_flags()
         } else {
             NewMemfd::READ_WRITE
         };

@@ -45,8 +45,8 @@ pub(crate) struct Record {
     /// How many bytes the file has.
     pub(crate) size: u64,
     pub(crate) seals: u32,
-    /// Nothing in `memfd-v2`. For runs, the permissions, and the flags of `open(2)` from
-    /// [`OPEN_SHIFT`] on.
+    /// Nothing in `memfd-v2`. For runs, the permissions, and from [`Self::OPEN_SHIFT`] on the flags
+    /// of `open(2)`.
     pub(crate) flags: u32,
     /// How many entries there are.
     pub(crate) count: u64,
@@ -57,14 +57,28 @@ pub(crate) struct Record {
 static_assert!(size_of::<Record>() == 48);
 
 impl Record {
+    const OPEN_SHIFT: u32 = 16;
+
+    /// Sets the flags of a file in runs.
+    pub(crate) fn set_access(&mut self, permissions: u16, open_flags: u32) {
+        self.flags = open_flags << Self::OPEN_SHIFT | u32::from(permissions);
+    }
+
+    /// The permissions of a file in runs.
+    pub(crate) fn permissions(&self) -> u16 {
+        self.flags as u16
+    }
+
+    /// How a file in runs is open.
+    pub(crate) fn open_flags(&self) -> u32 {
+        self.flags >> Self::OPEN_SHIFT
+    }
+
     /// How many pages the file has.
     pub(crate) fn pages(&self) -> u64 {
         self.size.div_ceil(PAGE_SIZE as u64)
     }
 }
-
-/// Where the flags of `open(2)` are in those of a record.
-pub(crate) const OPEN_SHIFT: u32 = 16;
 
 /// `struct memfd_luo_folio_ser`: a folio.
 #[repr(C)]

@@ -51,9 +51,3 @@ rust_helper_shmem_allowable_huge_orders(struct inode *inode, struct vm_area_stru
 	return shmem_allowable_huge_orders(inode, vma, index, write_end, shmem_huge_force);
 }
 #endif
-
-__rust_helper bool rust_helper_xa_find_present(struct xarray *xa, unsigned long *index,
-					       unsigned long max)
-{
-	return xa_find(xa, index, max, XA_PRESENT);
-}

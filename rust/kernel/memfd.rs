@@ -59,8 +59,11 @@ use core::{
     }, //
 };
 
-/// The bits of permissions that a file has.
-const PERMISSIONS: u16 = 0o777;
+/// All permissions that a file can have.
+pub const PERMISSIONS: u16 = 0o777;
+
+/// The permissions to execute it.
+pub const EXECUTE: u16 = 0o111;
 
 /// How many bytes so many pages have.
 const fn bytes(pages: u64) -> u64 {
@@ -218,35 +221,17 @@ impl Frozen {
         });
     }
 
-    /// The first pages from `pages.start` on, and before `pages.end`, that are no hole. The end of
-    /// the result may be before the next hole. May sleep.
+    /// The first pages from `pages.start` on, and before `pages.end`, that are no hole, up to the
+    /// next one. May sleep.
     pub fn next_data(&self, pages: Range<u64>) -> Option<Range<u64>> {
-        // SAFETY: The file is open.
-        let mapping = unsafe { (*self.file.as_ptr()).f_mapping };
         let mut start = pages.start as c_ulong;
-        let last = pages
-            .end
-            .min(self.memfd().pages())
-            .checked_sub(1)
-            .filter(|last| pages.start <= *last)?;
+        let mut end = pages.end as c_ulong;
 
-        // SAFETY: The mapping of an open file is there. Nothing that is found is used.
-        let found = unsafe {
-            bindings::xa_find_present(&raw mut (*mapping).i_pages, &mut start, last as c_ulong)
-        };
+        // SAFETY: The inode of an open file is there, and by the type invariants it is one of shmem.
+        let found =
+            unsafe { bindings::shmem_next_data(self.memfd().inode(), &mut start, &mut end) };
 
-        if !found {
-            return None;
-        }
-
-        let start = start as u64;
-        // SAFETY: The mapping of an open file is there.
-        let end = unsafe {
-            bindings::page_cache_next_miss(mapping, start as c_ulong, (last - start + 1) as c_ulong)
-        };
-
-        // What is swapped out is not in the page cache, and no hole either.
-        Some(start..(end as u64).clamp(start + 1, last + 1))
+        found.then_some(start as u64..end as u64)
     }
 }
 
@@ -309,11 +294,12 @@ impl Piece {
         }
     }
 
-    /// Whether `next` is its continuation.
+    /// Whether `next` is its continuation, and both together are not too large.
     fn goes_on_with(&self, next: &Self) -> bool {
         self.index + self.pages == next.index
             && self.frame + self.pages == next.frame
             && self.order == next.order
+            && self.pages + next.pages <= Frames::MAX
     }
 }
 
@@ -405,8 +391,11 @@ impl PreservedFolios {
         if result.is_err() && self.open.take().is_some() {
             // INVARIANT: What was open is neither pinned nor in `frames`. It was not preserved.
             if let Some(frames) = self.frames.pop() {
-                // SAFETY: By the type invariants these were pinned, each by itself.
-                unsafe { self.unpin(frames) };
+                // SAFETY: By the type invariants these were pinned and not preserved, and there is
+                // nothing of `frames` in the chunk.
+                let count = unsafe { self.gather(frames, 0) };
+
+                self.release(count);
             }
         }
         result
@@ -524,36 +513,30 @@ impl PreservedFolios {
         note: &mut impl FnMut(Piece) -> Result,
         entered: &mut usize,
     ) -> Result {
-        let goes_on = match (self.unit, &mut self.open) {
-            (Unit::Folio, _) => true,
-            (Unit::Run, Some(open)) => {
-                open.goes_on_with(&piece) && open.pages + piece.pages <= Frames::MAX
-            }
-            (Unit::Run, None) => false,
-        };
+        let mut apart = false;
 
-        if self.unit == Unit::Run && !goes_on {
-            self.close(note)?;
+        if self.unit == Unit::Run {
+            match &mut self.open {
+                Some(open) if open.goes_on_with(&piece) => open.pages += piece.pages,
+                _ => {
+                    self.close(note)?;
+                    self.open = Some(piece);
+                    apart = true;
+                }
+            }
         }
 
-        // INVARIANT: The folio is pinned, and preserved if it has to be.
+        // INVARIANT: The folio is pinned, and preserved if it has to be, or else part of what is open.
         *entered += 1;
-        if !(goes_on && self.frames.last_mut().is_some_and(|last| last.take(&piece))) {
+        if apart || !self.frames.last_mut().is_some_and(|last| last.take(&piece)) {
             let _ = self
                 .frames
                 .push_within_capacity(Frames::new(piece.frame, piece.pages));
         }
 
-        match (self.unit, &mut self.open) {
-            (Unit::Folio, _) => note(piece),
-            (Unit::Run, Some(open)) => {
-                open.pages += piece.pages;
-                Ok(())
-            }
-            (Unit::Run, None) => {
-                self.open = Some(piece);
-                Ok(())
-            }
+        match self.unit {
+            Unit::Folio => note(piece),
+            Unit::Run => Ok(()),
         }
     }
 
@@ -577,15 +560,16 @@ impl PreservedFolios {
         Ok(())
     }
 
-    /// Unpins folios, which are not preserved any more if they were together.
+    /// Adds folios to the first `count` ones of the chunk, all of which are released when it is full.
+    /// Returns how many it has then.
     ///
     /// # Safety
     ///
-    /// They were in `self.frames`, and are not any more.
-    unsafe fn unpin(&mut self, frames: Frames) {
+    /// They were in `self.frames` and are not any more, as those were that are in the chunk. If they
+    /// were preserved together, they are no longer.
+    unsafe fn gather(&mut self, frames: Frames, mut count: usize) -> usize {
         let end = frames.first() + frames.count();
         let mut frame = frames.first();
-        let mut count = 0;
 
         while frame < end {
             if count == self.chunk.len() {
@@ -601,7 +585,7 @@ impl PreservedFolios {
                 count += 1;
             }
         }
-        self.release(count);
+        count
     }
 
     /// Unpins the first folios of the chunk, which were in `frames`.
@@ -620,6 +604,8 @@ impl PreservedFolios {
 
 impl Drop for PreservedFolios {
     fn drop(&mut self) {
+        let mut count = 0;
+
         // INVARIANT: What is taken out here is neither pinned nor preserved in the end.
         while let Some(frames) = self.frames.pop() {
             if self.unit == Unit::Run && self.open.take().is_none() {
@@ -631,9 +617,10 @@ impl Drop for PreservedFolios {
                     )
                 };
             }
-            // SAFETY: They were just taken out.
-            unsafe { self.unpin(frames) };
+            // SAFETY: They were just taken out, and so were those in the chunk.
+            count = unsafe { self.gather(frames, count) };
         }
+        self.release(count);
     }
 }
 

@@ -16,6 +16,12 @@ use core::ops::Range;
 use core::ptr::NonNull;
 use std::collections::BTreeMap;
 
+/// All permissions that a file can have.
+pub const PERMISSIONS: u16 = 0o777;
+
+/// The permissions to execute it.
+pub const EXECUTE: u16 = 0o111;
+
 /// How many pages can be allocated.
 pub fn available_pages() -> u64 {
     unreachable!("nothing is preserved")
