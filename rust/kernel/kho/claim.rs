@@ -239,7 +239,7 @@ pub struct Reader {
 
 impl Reader {
     /// How much is read at once, in bytes: a part of any page.
-    const BUFFER: usize = 256;
+    const BUFFER: usize = 512;
 
     /// Reads on. As many values fill a page, so none lies across the border of two.
     ///
