@@ -3,6 +3,7 @@
 //! Memory files, and how live update shows on them: a preserved one keeps its size.
 
 use anyhow::{Context, Result};
+use liveupdate::Session;
 use nix::{
     errno::Errno::{self, EPERM},
     fcntl::{fallocate, FallocateFlags},
@@ -26,7 +27,7 @@ use std::{
     ptr::NonNull,
 };
 
-const PAGE: usize = 4096;
+pub const PAGE: usize = 4096;
 
 /// A memory file with the given content, at position 0, which may be sealed.
 pub fn memfd(content: &[u8]) -> Result<File> {
@@ -112,6 +113,25 @@ pub fn description(file: &File) -> Result<String> {
     ))
 }
 
+/// Preserves what the files of a session are to be in the next kernel.
+pub fn preserve_descriptions(session: &Session, descriptions: &[String]) -> Result<()> {
+    done!(session.preserve_fd(memfd(descriptions.join("\n").as_bytes())?, 0));
+    Ok(())
+}
+
+/// Expects all files of a session, from token 1 on, to be what they were, holes included.
+pub fn retrieve_described(session: &Session) -> Result<Vec<File>> {
+    let due = content(&File::from(done!(session.retrieve_fd(0))))?;
+    let due = String::from_utf8(due)?;
+    let mut files = vec![];
+    for (token, due) in (1..).zip(due.lines()) {
+        let file = File::from(done!(session.retrieve_fd(token), token));
+        same!(description(&file)?, due, token);
+        files.push(file);
+    }
+    Ok(files)
+}
+
 /// Expects the size of a non-empty memory file to be fixed, and its content not.
 pub fn expect_frozen(file: &File) -> Result<()> {
     let size = file.metadata()?.len();
@@ -147,41 +167,61 @@ pub fn punch(file: &File, length: i64) -> io::Result<()> {
     Ok(fallocate(file, flags, 0, length)?)
 }
 
-/// A page of a file that is mapped.
-pub struct Map(NonNull<c_void>);
+/// A page of a file that is mapped, or all of it.
+pub struct Map {
+    start: NonNull<c_void>,
+    size: NonZero<usize>,
+}
 
 impl Map {
-    const SIZE: NonZero<usize> = NonZero::new(PAGE).unwrap();
-
     /// The page of a file at `offset`.
     pub fn new(file: &File, offset: u64) -> Result<Self> {
+        Self::of(file, offset, PAGE)
+    }
+
+    /// All of a file.
+    pub fn all(file: &File) -> Result<Self> {
+        Self::of(file, 0, file.metadata()?.len().try_into()?)
+    }
+
+    fn of(file: &File, offset: u64, size: usize) -> Result<Self> {
+        let size = NonZero::new(size).context("an empty map")?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let offset = i64::try_from(offset)?;
         // SAFETY: A new map takes no other memory's place.
-        let map = unsafe { mmap(None, Self::SIZE, access, MapFlags::MAP_SHARED, file, offset) };
-        Ok(Self(map?))
+        let start = unsafe { mmap(None, size, access, MapFlags::MAP_SHARED, file, offset) };
+        Ok(Self {
+            start: start?,
+            size,
+        })
     }
 
     /// Where it is.
     pub fn address(&self) -> usize {
-        self.0.addr().get()
+        self.start.addr().get()
     }
 
     pub fn read(&self) -> u8 {
         // SAFETY: So much memory is there, and can be read.
-        unsafe { self.0.cast::<u8>().read_volatile() }
+        unsafe { self.start.cast::<u8>().read_volatile() }
     }
 
     pub fn write(&self, byte: u8) {
+        self.write_at(byte, 0)
+    }
+
+    /// Writes a byte somewhere in it.
+    pub fn write_at(&self, byte: u8, at: usize) {
+        assert!(at < self.size.get());
         // SAFETY: So much memory is there, and can be written to.
-        unsafe { self.0.cast::<u8>().write_volatile(byte) }
+        unsafe { self.start.cast::<u8>().add(at).write_volatile(byte) }
     }
 }
 
 impl Drop for Map {
     fn drop(&mut self) {
         // SAFETY: The map is ours.
-        let unmapped = unsafe { munmap(self.0, Self::SIZE.get()) };
+        let unmapped = unsafe { munmap(self.start, self.size.get()) };
         debug_assert!(unmapped.is_ok());
     }
 }

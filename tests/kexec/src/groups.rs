@@ -23,6 +23,7 @@ mod listed;
 pub mod luoctl;
 mod memfd;
 mod memfd_memory;
+mod memfd_where;
 mod module;
 mod names;
 mod old_kexec;
@@ -54,6 +55,8 @@ pub const ALL: &[Group] = &[
     memfd::UNKNOWN,
     memfd_memory::group::<false>("memfd-memory"),
     memfd_memory::group::<true>("memfd-runs-memory"),
+    memfd_where::group::<false>("memfd-where"),
+    memfd_where::group::<true>("memfd-runs-where"),
     chain::GROUP,
     chain::LONG,
     chain_memfd::GROUP,

@@ -8,7 +8,7 @@
 //! functions in that stack. What a driver registered stays for as long as the driver does, and has
 //! an initcall in it, and so do the arrays with room for the sessions that a test makes; what the
 //! slab allocator takes to manage the objects of other caches was asked for in exchanging a sheaf of
-//! a processor's.
+//! a processor's, or in noting down which cgroup they are charged to.
 
 use crate::{preserved, World};
 use anyhow::{ensure, Context, Result};
@@ -20,7 +20,12 @@ const TRACES: &str = "/sys/kernel/debug/slab";
 
 /// Parts of the names of functions that keep memory on purpose. The compiler may merge the one
 /// that allocates a sheaf with its callers.
-const KEPT: [&str; 3] = [" do_one_initcall+", "_sheaf", "__pcs_replace_"];
+const KEPT: [&str; 4] = [
+    " do_one_initcall+",
+    "_sheaf",
+    "__pcs_replace_",
+    "__memcg_slab_post_alloc_hook+",
+];
 
 /// How many objects there are, by the function of LUO that wanted them, and by call stack.
 type Counts = BTreeMap<String, BTreeMap<String, u64>>;

@@ -20,6 +20,7 @@ mod faults;
 mod file;
 mod groups;
 mod held;
+mod memory;
 mod numbered;
 mod preserved;
 mod process;

@@ -85,6 +85,11 @@ impl Child {
     /// Kills it; it may not have ended before.
     pub fn kill(self) -> Result<()> {
         kill(self.pid, Signal::SIGKILL)?;
+        self.wait_killed()
+    }
+
+    /// Waits until it is killed.
+    pub fn wait_killed(self) -> Result<()> {
         match waitpid(self.pid, None)? {
             WaitStatus::Signaled(_, Signal::SIGKILL, _) => Ok(()),
             status => self.failed(status),
@@ -237,6 +242,22 @@ impl Log {
         calls.retain(|call| !call.contains(" can_preserve "));
         Ok(calls)
     }
+}
+
+/// Runs `body` with what has no level of its own being kept off the console: backtraces, that is,
+/// which would count as complaints.
+pub fn without_backtraces<T>(body: impl FnOnce() -> T) -> Result<T> {
+    const LEVELS: &str = "/proc/sys/kernel/printk";
+    /// That of debugging, which the console is not for.
+    const DEBUG: &str = "7";
+
+    let before = fs::read_to_string(LEVELS)?;
+    let mut levels: Vec<_> = before.split_whitespace().collect();
+    *levels.get_mut(1).context("no levels")? = DEBUG;
+    fs::write(LEVELS, levels.join(" "))?;
+    let value = body();
+    fs::write(LEVELS, before)?;
+    Ok(value)
 }
 
 /// The number of the live update that led to this kernel, if one did.

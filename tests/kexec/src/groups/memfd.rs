@@ -11,13 +11,13 @@ use crate::{
     driver::{self, B},
     file::{
         content, description, expect_frozen, expect_thawed, hole, memfd, memfd_with, pattern,
-        punch, reopen, Map,
+        preserve_descriptions, punch, reopen, retrieve_described, Map,
     },
     process::{eventually, Child, Log},
     Group, World,
 };
 use anyhow::{ensure, Context, Result};
-use liveupdate::{Device, Session};
+use liveupdate::Device;
 use nix::{
     errno::Errno::{EBADF, EBUSY, EIO, ENODATA, EPERM},
     fcntl::{
@@ -542,28 +542,15 @@ fn hand_over_holes(world: &mut World, device: &Device, name: &str, files: Vec<Fi
         }
         due.push(description(&file)?);
     }
-    done!(session.preserve_fd(memfd(due.join("\n").as_bytes())?, 0));
+    preserve_descriptions(&session, &due)?;
     world.keep(session);
     Ok(())
-}
-
-/// Expects all files of a session to be what they were, holes included.
-fn expect_same(session: &Session) -> Result<Vec<File>> {
-    let due = content(&File::from(done!(session.retrieve_fd(0))))?;
-    let due = String::from_utf8(due)?;
-    let mut files = vec![];
-    for (token, due) in (1u64..).zip(due.lines()) {
-        let file = File::from(done!(session.retrieve_fd(token), token));
-        same!(description(&file)?, due, token);
-        files.push(file);
-    }
-    Ok(files)
 }
 
 /// What was a hole at the reboot is one if the format has any, and full of zeroes anyway.
 fn holes<const RUNS: bool>(_: &mut World) -> Result<()> {
     let session = Device::open()?.retrieve_session("holes")?;
-    let files = expect_same(&session)?;
+    let files = retrieve_described(&session)?;
     same!(files.len(), if RUNS { 6 } else { 5 });
     done!(session.finish());
 
@@ -592,7 +579,7 @@ fn holes<const RUNS: bool>(_: &mut World) -> Result<()> {
 fn pass_on(world: &mut World) -> Result<()> {
     let device = Device::open()?;
     let session = device.retrieve_session("again")?;
-    let files = expect_same(&session)?;
+    let files = retrieve_described(&session)?;
     done!(session.finish());
     drop(session);
     for file in &files {
@@ -604,7 +591,7 @@ fn pass_on(world: &mut World) -> Result<()> {
 
 fn passed_on(_: &mut World) -> Result<()> {
     let session = Device::open()?.retrieve_session("again")?;
-    same!(expect_same(&session)?.len(), 1);
+    same!(retrieve_described(&session)?.len(), 1);
     done!(session.finish());
     Ok(())
 }

@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the memory of a memfd is when somebody preserves it: swapped out, in KHO's scratch memory,
+//! in huge folios; and whom it is charged to, here and in the next kernel.
+
+use crate::{
+    file::{
+        content, description, expect_thawed, hole, memfd, pattern, preserve_descriptions, punch,
+        retrieve_described, Map, PAGE,
+    },
+    memory::{in_huge_pages, split_huge_pages, Cgroup, Swap},
+    process::{eventually, meminfo, memory_in_use, without_backtraces, Child, Log},
+    Group, World,
+};
+use anyhow::{bail, ensure, Result};
+use liveupdate::{Device, Session};
+use nix::errno::Errno::{EAGAIN, ENOMEM};
+use std::{
+    fs::File,
+    mem,
+    os::unix::fs::{FileExt, MetadataExt},
+};
+
+/// Files that are handed over in runs, or in folios.
+pub const fn group<const RUNS: bool>(name: &'static str) -> Group {
+    Group {
+        name,
+        stages: &[
+            &[
+                ("holes-charged", holes_charged::<RUNS>),
+                ("holes-beyond-limit", holes_beyond_limit::<RUNS>),
+                ("in-scratch-memory", in_scratch_memory),
+                ("in-huge-folios", in_huge_folios),
+                ("neighbours", neighbours),
+                ("charged", hand_over_charged),
+                ("swapped-out", swapped_out::<RUNS>),
+            ],
+            &[
+                ("in-scratch-memory", was_in_scratch_memory),
+                ("in-huge-folios", were_in_huge_folios),
+                ("neighbours", were_neighbours::<RUNS>),
+                ("charged", charged),
+                ("beyond-limit", beyond_limit),
+                ("swapped-out", was_swapped_out),
+            ],
+            &[("in-huge-folios", were_split)],
+        ],
+    }
+}
+
+const MIB: u64 = 1 << 20;
+
+/// How large a file is that is charged to somebody.
+const FILE: u64 = 16 * MIB;
+/// What may be charged for other reasons than a file's memory.
+const SLACK: u64 = MIB;
+
+/// Expects so much to be charged to a group for files, which may be counted a moment later.
+fn expect_charged(group: &Cgroup, bytes: u64) -> Result<()> {
+    // The last few pages of each processor are not.
+    let near = |seen: u64| seen.abs_diff(bytes) <= SLACK;
+    eventually("so much is charged", || {
+        Ok(near(group.charged()?) && near(group.line("memory.stat", "shmem ")?))
+    })
+}
+
+/// Preserves files, and what they are to be.
+fn hand_over(world: &mut World, session: Session, files: &[File]) -> Result<()> {
+    let mut due = vec![];
+    for (token, file) in (1..).zip(files) {
+        done!(session.preserve_fd(file, token), token);
+        due.push(description(file)?);
+    }
+    preserve_descriptions(&session, &due)?;
+    world.keep(session);
+    Ok(())
+}
+
+/// Holes that are filled, as in folios, are charged to who preserves the file, as long as it is there.
+fn holes_charged<const RUNS: bool>(_: &mut World) -> Result<()> {
+    let group = Cgroup::new("holes")?;
+    let file = hole(FILE)?;
+    let session = Device::open()?.create_session("session")?;
+    done!(group.run(|| session.preserve_fd(&file, 1))?);
+    let due = if RUNS { 0 } else { FILE };
+    expect_charged(&group, due)?;
+    drop(session);
+    expect_charged(&group, due)?;
+    drop(file);
+    expect_charged(&group, 0)
+}
+
+/// Expects a process in this group to be killed by the kernel, which says so, and nothing else.
+fn expect_killed(group: &Cgroup, body: impl FnOnce() -> Result<()>) -> Result<()> {
+    const ANNOUNCED: &str = "# somebody is killed for want of memory";
+
+    // With this, all that was said is on the console. A line is in the log when the next one is.
+    println!("{ANNOUNCED}\n# that is due");
+    Log::wait_for(ANNOUNCED)?;
+    let mut log = Log::from_now()?;
+    let child = || {
+        Child::new(|| {
+            group.enter()?;
+            body()
+        })?
+        .wait_killed()
+    };
+    without_backtraces(child)??;
+    same!(group.line("memory.events", "oom_kill ")?, 1);
+    same!(log.lines_with("Call Trace:")?.len(), 1);
+    Ok(())
+}
+
+/// Holes that are filled may be more than the group of who preserves the file is allowed.
+fn holes_beyond_limit<const RUNS: bool>(_: &mut World) -> Result<()> {
+    let group = Cgroup::new("holes-limited")?;
+    group.limit(FILE / 4)?;
+    let file = hole(FILE)?;
+    let preserve = || {
+        let session = Device::open()?.create_session("session")?;
+        done!(session.preserve_fd(&file, 1));
+        Ok(())
+    };
+    if RUNS {
+        group.run(preserve)??;
+    } else {
+        expect_killed(&group, preserve)?;
+    }
+    expect_thawed(&file)?;
+    preserve()?;
+    drop(file);
+    expect_charged(&group, 0)
+}
+
+/// How large a file is that lies in scratch memory, and how much of it does at least.
+const SCRATCH: usize = 64 << 20;
+const THERE: u64 = 16 * MIB;
+
+/// Files that lie where the next kernel will begin have to move before they are preserved.
+fn in_scratch_memory(world: &mut World) -> Result<()> {
+    let session = Device::open()?.create_session("scratch")?;
+    let data = pattern(SCRATCH);
+    let due = [
+        preserve_scratch(&session, 1, &data, || memfd(&data))?,
+        preserve_scratch(&session, 2, &data, || in_huge_pages(|| memfd(&data))?)?,
+    ];
+    preserve_descriptions(&session, &due)?;
+    world.keep(session);
+    Ok(())
+}
+
+/// Takes memory until some is taken from where new files are to lie, makes one, and preserves it.
+fn preserve_scratch(
+    session: &Session,
+    token: u64,
+    data: &[u8],
+    file: impl FnOnce() -> Result<File>,
+) -> Result<String> {
+    let free = || meminfo("CmaFree:");
+    let before = free()?;
+    let ballast = memfd(b"")?;
+    for at in (0..meminfo("MemFree:")?).step_by(MIB as usize) {
+        if free()? + THERE < before {
+            break;
+        }
+        ballast.write_all_at(&data[..MIB as usize], at)?;
+    }
+    let file = file()?;
+    drop(ballast);
+    let there = before.saturating_sub(free()?);
+    ensure!(there >= THERE, "only {there} bytes are in scratch memory");
+
+    done!(session.preserve_fd(&file, token), token);
+    eventually("it is not there any more", || {
+        Ok(free()? + 2 * SLACK >= before)
+    })?;
+    same!(content(&file)? == data, true, token);
+    description(&file)
+}
+
+fn was_in_scratch_memory(_: &mut World) -> Result<()> {
+    let session = Device::open()?.retrieve_session("scratch")?;
+    same!(retrieve_described(&session)?.len(), 2);
+    done!(session.finish());
+    Ok(())
+}
+
+const HUGE: u64 = 2 * MIB;
+
+/// Files in huge folios: one that ends with them, one that ends within, and one of which only a part
+/// is in such. How many bytes are.
+const WHOLE: u64 = 16 * MIB;
+const TAIL: u64 = 5 * MIB + 5;
+const SMALL: u64 = 3 * MIB;
+const MIXED: u64 = 8 * MIB;
+const IN_HUGE: u64 = WHOLE + 6 * MIB + 4 * MIB;
+
+/// How many bytes of files are in huge folios.
+fn huge() -> Result<u64> {
+    meminfo("ShmemHugePages:")
+}
+
+fn in_huge_folios(world: &mut World) -> Result<()> {
+    let before = huge()?;
+    let mixed = memfd(&pattern(SMALL as usize))?;
+    let files = in_huge_pages(|| -> Result<_> {
+        mixed.write_all_at(&pattern((MIXED - SMALL) as usize), SMALL)?;
+        let whole = memfd(&pattern(WHOLE as usize))?;
+        Ok([whole, memfd(&pattern(TAIL as usize))?, mixed])
+    })??;
+    same!(huge()? - before, IN_HUGE);
+
+    let session = Device::open()?.create_session("huge")?;
+    hand_over(world, session, &files)?;
+    same!(huge()? - before, IN_HUGE);
+    Ok(())
+}
+
+/// Folios are as large as they were, and can be mapped, split, and handed over once more.
+fn were_in_huge_folios(world: &mut World) -> Result<()> {
+    let device = Device::open()?;
+    let before = huge()?;
+    let session = device.retrieve_session("huge")?;
+    let files = retrieve_described(&session)?;
+    done!(session.finish());
+    drop(session);
+    same!(huge()? - before, IN_HUGE);
+
+    let [whole, tail, _] = &files[..] else {
+        bail!("{} files", files.len())
+    };
+    let mut due = pattern(WHOLE as usize);
+    let map = in_huge_pages(|| Map::all(whole))??;
+    for at in (7..due.len()).step_by(MIB as usize) {
+        map.write_at(!due[at], at);
+        due[at] = !due[at];
+    }
+    same!(meminfo("ShmemPmdMapped:")?, WHOLE);
+    same!(content(whole)? == due, true);
+    done!(punch(whole, 3 * PAGE as i64));
+    due[..3 * PAGE].fill(0);
+    due.truncate((WHOLE - MIB - 5) as usize);
+    done!(whole.set_len(due.len() as u64));
+    same!(content(whole)? == due, true);
+    same!(huge()? - before, IN_HUGE - 2 * HUGE);
+    drop(map);
+
+    // What is behind the end of a file was nobody's.
+    let mut due = pattern(TAIL as usize);
+    due.resize(6 << 20, 0);
+    done!(tail.set_len(due.len() as u64));
+    same!(content(tail)? == due, true);
+
+    hand_over(world, device.create_session("split")?, &files)
+}
+
+fn were_split(_: &mut World) -> Result<()> {
+    let before = huge()?;
+    let session = Device::open()?.retrieve_session("split")?;
+    let files = retrieve_described(&session)?;
+    done!(session.finish());
+    same!(huge()? - before, IN_HUGE - 2 * HUGE);
+    for file in &files {
+        expect_thawed(file)?;
+    }
+    drop(files);
+    same!(huge()?, before);
+    Ok(())
+}
+
+/// A file of small folios that lie as if they were huge ones.
+const NEIGHBOURS: u64 = 4 * MIB;
+
+fn neighbours(world: &mut World) -> Result<()> {
+    let before = huge()?;
+    let device = Device::open()?;
+    let session = device.create_session("neighbours")?;
+    for token in 1..=2 {
+        let file = in_huge_pages(|| memfd(&pattern(NEIGHBOURS as usize)))??;
+        // Now they have moved if they have to.
+        done!(device.create_session("tried")?.preserve_fd(&file, 1));
+        same!(huge()? - before, NEIGHBOURS);
+        split_huge_pages(&file)?;
+        same!(huge()?, before);
+        done!(session.preserve_fd(file, token));
+    }
+    world.keep(session);
+    Ok(())
+}
+
+/// In runs, neighbours become huge folios if files may have such.
+fn were_neighbours<const RUNS: bool>(_: &mut World) -> Result<()> {
+    let before = huge()?;
+    let session = Device::open()?.retrieve_session("neighbours")?;
+    let expect = |file: File, due| {
+        same!(content(&file)? == pattern(NEIGHBOURS as usize), true);
+        same!(huge()? - before, due);
+        expect_thawed(&file)
+    };
+    expect(done!(session.retrieve_fd(1)).into(), 0)?;
+    let file = in_huge_pages(|| session.retrieve_fd(2))?;
+    expect(done!(file).into(), if RUNS { NEIGHBOURS } else { 0 })?;
+    done!(session.finish());
+    Ok(())
+}
+
+/// The tokens of a file of small folios, of one of huge ones, and of a small file.
+const SMALL_FOLIOS: u64 = 1;
+const HUGE_FOLIOS: u64 = 2;
+const SMALL_FILE: u64 = 3;
+
+fn hand_over_charged(world: &mut World) -> Result<()> {
+    let device = Device::open()?;
+    for name in ["charged", "limited"] {
+        let session = device.create_session(name)?;
+        let data = pattern(FILE as usize);
+        done!(session.preserve_fd(memfd(&data)?, SMALL_FOLIOS));
+        let huge = in_huge_pages(|| memfd(&data))??;
+        done!(session.preserve_fd(huge, HUGE_FOLIOS));
+        done!(session.preserve_fd(memfd(name.as_bytes())?, SMALL_FILE));
+        world.keep(session);
+    }
+    Ok(())
+}
+
+/// Files are charged to who retrieves them. They can be swapped out, as any others.
+fn charged(_: &mut World) -> Result<()> {
+    let session = Device::open()?.retrieve_session("charged")?;
+    let group = Cgroup::new("charged")?;
+    let mut files = vec![];
+    for token in [SMALL_FOLIOS, HUGE_FOLIOS] {
+        let file = group.run(|| session.retrieve_fd(token))?;
+        files.push(File::from(done!(file, token)));
+        expect_charged(&group, files.len() as u64 * FILE)?;
+    }
+    done!(session.finish());
+
+    let swap = Swap::on()?;
+    swap_out(&group, 2 * FILE)?;
+    expect_charged(&group, 0)?;
+    for file in &files {
+        same!(content(file)? == pattern(FILE as usize), true);
+    }
+    same!(group.swapped_out()?, 0);
+    expect_charged(&group, 2 * FILE)?;
+    swap_out(&group, 2 * FILE)?;
+    drop(files);
+    same!(group.swapped_out()?, 0);
+    drop(swap);
+    expect_charged(&group, 0)
+}
+
+/// Who may not have as much memory as a file has does not get it, and nobody else: a folio may be what
+/// somebody is killed for, a huge one is not.
+fn beyond_limit(_: &mut World) -> Result<()> {
+    let session = Device::open()?.retrieve_session("limited")?;
+    let before = memory_in_use()?;
+    let group = Cgroup::new("limited")?;
+    group.limit(FILE / 4)?;
+    refused!(group.run(|| session.retrieve_fd(HUGE_FOLIOS))?, ENOMEM);
+    same!(group.line("memory.events", "oom_kill ")?, 0);
+    expect_killed(&group, || {
+        session.retrieve_fd(SMALL_FOLIOS)?;
+        Ok(())
+    })?;
+    for token in [SMALL_FOLIOS, HUGE_FOLIOS] {
+        refused!(session.retrieve_fd(token), ENOMEM, token);
+    }
+    let other = File::from(done!(session.retrieve_fd(SMALL_FILE)));
+    same!(content(&other)?, b"limited");
+    done!(session.finish());
+    drop(session);
+    expect_charged(&group, 0)?;
+    eventually("the memory is given back", || {
+        Ok(memory_in_use()? + 2 * FILE <= before + SLACK)
+    })
+}
+
+/// A file whose first part is of small folios, the last of huge ones, and a hole before that.
+const SIZE: u64 = 24 * MIB;
+const FIRST: u64 = 8 * MIB;
+const LAST: u64 = 4 * MIB;
+/// What comes into the hole while the file is preserved.
+const LATER: u64 = 4 * MIB;
+
+/// More than there is of anything.
+const ALL: u64 = 1 << 30;
+
+/// Drives out what is charged to a group, expects most of so many bytes to be swapped out then, and
+/// returns how many are.
+fn swap_out(group: &Cgroup, bytes: u64) -> Result<u64> {
+    refused!(group.reclaim(ALL), EAGAIN);
+    let out = group.swapped_out()?;
+    ensure!(out >= bytes / 4 * 3, "only {out} bytes are swapped out");
+    Ok(out)
+}
+
+/// What is swapped out comes back when the file is preserved, and stays.
+fn swapped_out<const RUNS: bool>(world: &mut World) -> Result<()> {
+    let swap = Swap::on()?;
+    let group = Cgroup::new("swapped")?;
+    let file = hole(SIZE)?;
+    let data = pattern((FIRST + LAST) as usize);
+    let (first, last) = data.split_at(FIRST as usize);
+    done!(group.run(|| file.write_all_at(first, 0))?);
+    done!(group.run(|| in_huge_pages(|| file.write_all_at(last, SIZE - LAST)))??);
+    let (due, all) = (description(&file)?, content(&file)?);
+
+    let session = Device::open()?.create_session("swapped")?;
+    for _ in 0..2 {
+        let before = group.line("memory.stat", "thp_swpout ")?;
+        let out = swap_out(&group, FIRST + LAST)?;
+        let huge = group.line("memory.stat", "thp_swpout ")? - before;
+        same!(huge, LAST / HUGE);
+        // Some of it comes back.
+        file.read_exact_at(&mut vec![0; MIB as usize], 3 * MIB)?;
+        ensure!(group.swapped_out()? < out, "nothing comes back");
+
+        let tried = Device::open()?.create_session("tried")?;
+        done!(tried.preserve_fd(&file, 1));
+        same!(group.swapped_out()?, 0);
+        refused!(group.reclaim(ALL), EAGAIN);
+        same!(group.swapped_out()?, 0);
+        if RUNS {
+            same!(description(&file)?, due);
+        } else {
+            same!(file.metadata()?.blocks() * 512, SIZE);
+        }
+        same!(content(&file)? == all, true);
+    }
+
+    swap_out(&group, FIRST + LAST)?;
+    done!(session.preserve_fd(&file, 1));
+    let later = pattern(LATER as usize);
+    done!(group.run(|| file.write_all_at(&later, FIRST + MIB))?);
+    preserve_descriptions(&session, &[description(&file)?])?;
+    if RUNS {
+        swap_out(&group, LATER)?;
+    } else {
+        refused!(group.reclaim(ALL), EAGAIN);
+        same!(group.swapped_out()?, 0);
+    }
+    world.keep(session);
+    // It goes on to the end, and the swap is there until then.
+    mem::forget(swap);
+    Ok(())
+}
+
+fn was_swapped_out(_: &mut World) -> Result<()> {
+    let session = Device::open()?.retrieve_session("swapped")?;
+    let files = retrieve_described(&session)?;
+    same!(files.len(), 1);
+    done!(session.finish());
+    expect_thawed(&files[0])
+}
