@@ -13,6 +13,12 @@ mod abi;
 mod block;
 mod c_api;
 mod callbacks;
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/claim.rs"]
+mod claim_tests;
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/common.rs"]
+mod common;
 #[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST_FAULTS)]
 #[path = "tests/kunit/fault.rs"]
 mod fault;

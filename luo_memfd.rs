@@ -14,6 +14,12 @@
 
 #[path = "abi/memfd.rs"]
 mod abi;
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/common.rs"]
+mod common;
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST_FAULTS)]
+#[path = "tests/kunit/fault.rs"]
+mod fault;
 
 use abi::Record;
 use core::{
@@ -66,6 +72,14 @@ use zerocopy::{
     FromZeros,
     Immutable, //
 };
+
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST)]
+#[path = "tests/kunit/memfd.rs"]
+mod tests;
+
+#[cfg(CONFIG_LIVEUPDATE_RUST_KUNIT_TEST_FAULTS)]
+#[path = "tests/kunit/memfd_alloc.rs"]
+mod alloc_tests;
 
 module! {
     type: MemfdModule,

@@ -19,6 +19,7 @@ use crate::{
         },
         ReadError, //
     },
+    common::check,
     fault::at_each_allocation,
     handover::tests::{
         contents_of,
@@ -29,10 +30,7 @@ use crate::{
         tests::world,
         Fellows, //
     },
-    mock::{
-        check,
-        World, //
-    },
+    mock::World,
     tests::UserPage, //
 };
 use kernel::page::PAGE_SIZE;

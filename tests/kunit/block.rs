@@ -6,11 +6,13 @@
 use super::*;
 use crate::{
     abi::record as wire,
-    kho_tests::{
+    common::{
         free_pages,
-        handed_over,
         preserved_order,
-        HandedOverPages,
+        HandedOverPages, //
+    },
+    kho_tests::{
+        handed_over,
         Preservations, //
     }, //
 };

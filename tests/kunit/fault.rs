@@ -2,7 +2,7 @@
 
 //! Runs an operation out of memory at each of its allocations, by the kernel's fault injection.
 
-use crate::mock::check;
+use crate::common::check;
 use kernel::{
     error::to_result,
     prelude::*, //

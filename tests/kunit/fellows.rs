@@ -11,11 +11,11 @@ use super::{
     *, //
 };
 use crate::{
+    common::check,
     handover,
     kho_tests::Preservations,
     mock::{
         another_id,
-        check,
         lasting,
         new_file,
         number_of,

@@ -9,7 +9,7 @@ use crate::{
         tests::FILES_PER_BLOCK,
         ReadError, //
     },
-    kho_tests::preserved_order,
+    common::preserved_order,
     mock::{
         number_of,
         World, //

@@ -64,7 +64,7 @@ fn check_page(page: &wire::FlbPage, expected: &[(char, u64)]) -> Result {
                 && entry.count == count
         });
 
-    crate::mock::check(same)
+    crate::common::check(same)
 }
 
 /// Files 1 to 3 with the FLBs x and y, in the next kernel, whose handler has the FLB z as well.

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The C side of the KUnit tests: what KHO has noted for the next kernel, memory
- * of the previous kernel and of userspace, threads that can be killed, and the
- * kernel log.
+ * of the previous kernel, of files and of userspace, threads that can be killed,
+ * and the kernel log.
  */
 
 #include <kunit/test-bug.h>
 #include <kunit/test.h>
 #include <linux/debugfs.h>
+#include <linux/fs.h>
 #include <linux/io.h>
 #include <linux/kho/abi/kexec_handover.h>
 #include <linux/kho_radix_tree.h>
@@ -15,7 +16,9 @@
 #include <linux/libfdt.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
+#include <linux/pagemap.h>
 #include <linux/sched.h>
+#include <linux/shmem_fs.h>
 #include <linux/signal.h>
 
 #include "glue.h"
@@ -58,33 +61,63 @@ struct preservation {
 	int order;
 };
 
+/* The order of what a key is about. */
+static unsigned int order_of(unsigned long key)
+{
+	return 65 - fls64(key) - PAGE_SHIFT;
+}
+
 /* A key is a 1, and below it the address without the bits that are always 0. */
 static int look_at(unsigned long key, void *data)
 {
 	struct preservation *wanted = data;
-	int zero_bits = 65 - fls64(key);
+	unsigned int order = order_of(key);
 
-	if (key << zero_bits != wanted->phys)
+	if (key << (order + PAGE_SHIFT) != wanted->phys)
 		return 0;
-	wanted->order = zero_bits - PAGE_SHIFT;
+	wanted->order = order;
 
 	return 1;
 }
 
-/* The order with which KHO will hand over what begins at @phys, or -1. */
-int luo_kunit_preserved_order(phys_addr_t phys)
+/* Calls @leaf for each preservation. */
+static void walk(int (*leaf)(unsigned long key, void *data), void *data)
 {
-	const struct kho_radix_walk_cb cb = { .leaf = look_at };
-	struct preservation wanted = { .phys = phys, .order = -1 };
+	const struct kho_radix_walk_cb cb = { .leaf = leaf };
 	const void *fdt = kho_fdt();
 	struct kho_radix_tree tree;
 	u64 root;
 
 	if (fdt && u64_property(fdt, 0, KHO_FDT_MEMORY_MAP_PROP_NAME, &root) &&
 	    !kho_radix_init_tree(&tree, phys_to_virt(root)))
-		kho_radix_walk_tree(&tree, &cb, &wanted);
+		kho_radix_walk_tree(&tree, &cb, data);
+}
+
+/* The order with which KHO will hand over what begins at @phys, or -1. */
+int luo_kunit_preserved_order(phys_addr_t phys)
+{
+	struct preservation wanted = { .phys = phys, .order = -1 };
+
+	walk(look_at, &wanted);
 
 	return wanted.order;
+}
+
+static int count(unsigned long key, void *data)
+{
+	*(u64 *)data += 1ULL << order_of(key);
+
+	return 0;
+}
+
+/* How many pages KHO will hand over. */
+u64 luo_kunit_preserved_pages(void)
+{
+	u64 pages = 0;
+
+	walk(count, &pages);
+
+	return pages;
 }
 
 /* Whether the next kernel will find something called @name, and where. */
@@ -95,6 +128,12 @@ bool luo_kunit_published(const char *name, u64 *phys, u64 *size)
 
 	return node >= 0 && u64_property(fdt, node, KHO_SUB_TREE_PROP_NAME, phys) &&
 	       u64_property(fdt, node, KHO_SUB_TREE_SIZE_PROP_NAME, size);
+}
+
+/* What the boot leaves in the first struct page of what was preserved with @order. */
+static void mark(struct page *page, unsigned int order)
+{
+	set_page_private(page, 0x4b484f50UL << 32 | order);
 }
 
 /*
@@ -109,9 +148,44 @@ phys_addr_t luo_kunit_hand_over(unsigned int order)
 	if (!page)
 		return 0;
 	adjust_managed_page_count(page, -(1L << order));
-	set_page_private(page, 0x4b484f50UL << 32 | order);
+	mark(page, order);
 
 	return page_to_phys(page);
+}
+
+/* Makes two neighbours with @order of what luo_kunit_hand_over() made with one more. */
+void luo_kunit_split(phys_addr_t phys, unsigned int order)
+{
+	struct page *page = phys_to_page(phys);
+
+	mark(page, order);
+	mark(page + (1UL << order), order);
+}
+
+/* Looks at a page of a file. Returns false if it is a hole. */
+bool luo_kunit_page(struct file *file, pgoff_t index, struct luo_kunit_page *to)
+{
+	struct folio *folio = filemap_get_folio(file->f_mapping, index);
+
+	if (IS_ERR(folio))
+		return false;
+	to->phys = page_to_phys(folio_file_page(folio, index));
+	to->order = folio_order(folio);
+	to->uptodate = folio_test_uptodate(folio);
+	to->dirty = folio_test_dirty(folio);
+	to->pinned = folio_maybe_dma_pinned(folio);
+	folio_put(folio);
+
+	return true;
+}
+
+/* Lets files without a name, such as this one, have huge pages, or not any more. */
+void luo_kunit_huge_pages(struct file *file, bool allow)
+{
+	struct shmem_sb_info *sbinfo = file_inode(file)->i_sb->s_fs_info;
+
+	/* As huge=always and huge=never do. */
+	sbinfo->huge = allow;
 }
 
 /* A page of user memory with none behind it, or 0 without memory. */

@@ -11,10 +11,8 @@ use crate::{
         luo_v5::LuoV5, //
     },
     block::tests::Pages,
-    kho_tests::{
-        handed_over,
-        HandedOverPages, //
-    },
+    common::HandedOverPages,
+    kho_tests::handed_over,
     luo_session::tests::logged, //
 };
 use kernel::fdt::Writer;

@@ -3,6 +3,11 @@
 //! Tests of [`kernel::kho`]: what KHO has noted for the next kernel while memory is preserved and
 //! after that, and what is seen of the pages of a previous kernel.
 
+use crate::common::{
+    free_pages,
+    preserved_order,
+    HandedOverPages, //
+};
 use core::slice;
 use kernel::{
     bindings,
@@ -19,15 +24,7 @@ use kernel::{
 
 // See tests/kunit/glue.h.
 unsafe extern "C" {
-    fn luo_kunit_preserved_order(phys: u64) -> c_int;
     fn luo_kunit_published(name: *const c_char, phys: *mut u64, size: *mut u64) -> bool;
-    fn luo_kunit_hand_over(order: c_uint) -> u64;
-}
-
-/// The order with which KHO will hand over what is at `phys`, or [`None`] if it will not.
-pub(crate) fn preserved_order(phys: u64) -> Option<u32> {
-    // SAFETY: Any address may be asked for.
-    unsafe { luo_kunit_preserved_order(phys) }.try_into().ok()
 }
 
 /// The physical address and the size of what the next kernel will find as `name`.
@@ -63,67 +60,10 @@ impl Memory for Preservations {
     fn release(&mut self, _extents: impl IntoIterator<Item = Extent>) {}
 }
 
-/// Pages of this kernel that look as if the previous one had handed them over.
-pub(crate) struct HandedOverPages {
-    phys: u64,
-    order: u32,
-}
-
-impl HandedOverPages {
-    /// Makes `1 << order` pages of zeroes.
-    pub(crate) fn new(order: u32) -> Result<Self> {
-        // SAFETY: May be called from where sleeping is allowed.
-        match unsafe { luo_kunit_hand_over(order) } {
-            0 => Err(ENOMEM),
-            phys => Ok(Self { phys, order }),
-        }
-    }
-
-    /// The physical address of the first page.
-    pub(crate) fn phys(&self) -> u64 {
-        self.phys
-    }
-
-    /// All pages.
-    pub(crate) fn extent(&self) -> Extent {
-        Extent {
-            phys: self.phys,
-            size: PAGE_SIZE << self.order,
-        }
-    }
-
-    /// The 64-bit words of the pages, to change them.
-    pub(crate) fn words(&mut self) -> &mut [u64] {
-        let Extent { phys, size } = self.extent();
-
-        // SAFETY: Nobody else knows of the pages, and `self` is borrowed exclusively.
-        unsafe { slice::from_raw_parts_mut(bindings::phys_to_virt(phys).cast(), size / 8) }
-    }
-}
-
-impl Drop for HandedOverPages {
-    fn drop(&mut self) {
-        // SAFETY: Any address may be asked for.
-        if unsafe { bindings::kho_is_restorable(self.phys, self.order) } {
-            // SAFETY: Nobody refers to the pages any more.
-            unsafe { bindings::kho_restore_free(bindings::phys_to_virt(self.phys)) };
-        }
-    }
-}
-
 /// The real thing, once more. The first one sees nothing in a kernel that no other one started.
 pub(crate) fn handed_over() -> HandedOver {
     // SAFETY: Tests release what they made, when nobody looks at it.
     unsafe { HandedOver::new() }
-}
-
-/// How many pages are free.
-pub(crate) fn free_pages() -> usize {
-    let mut info = bindings::sysinfo::default();
-
-    // SAFETY: The result may be written.
-    unsafe { bindings::si_meminfo(&mut info) };
-    info.freeram
 }
 
 #[kunit_tests(luo_kho)]
@@ -445,6 +385,21 @@ mod suite {
     }
 
     #[test]
+    fn neighbours_are_released_one_by_one() -> Result {
+        let [first, second] = HandedOverPages::new(1)?.halves();
+        let mut memory = handed_over();
+
+        memory.release([Extent {
+            phys: first.phys(),
+            size: 2 * PAGE_SIZE,
+        }]);
+        assert!(first.are_there() && second.are_there());
+        memory.release([first.extent()]);
+        assert!(!first.are_there() && second.are_there());
+        Ok(())
+    }
+
+    #[test]
     fn released_pages_are_free() -> Result {
         const MEGABYTE: u32 = 8;
 
@@ -491,8 +446,7 @@ mod suite {
         );
         assert!(memory.read::<u64>(Extent::page(page.phys())).is_none());
         assert_eq!(preserved_order(own.phys()), Some(0));
-        // SAFETY: Any address may be asked for.
-        assert!(unsafe { bindings::kho_is_restorable(pages.phys(), 1) });
+        assert!(pages.are_there());
         Ok(())
     }
 }

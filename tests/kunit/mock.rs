@@ -25,6 +25,7 @@ use crate::{
         FileHandler,
         Flb, //
     },
+    common::check,
     handover::{
         self,
         Contents,
@@ -44,7 +45,6 @@ use crate::{
 use core::{
     fmt::Write,
     ops::Range,
-    panic::Location,
     ptr::{
         self,
         NonNull, //
@@ -92,18 +92,6 @@ unsafe extern "C" {
 
 /// A handler, as [`Registry`] knows it.
 pub(crate) type HandlerPtr = *const FileHandler;
-
-/// Fails, and says where, unless `ok`.
-#[track_caller]
-pub(crate) fn check(ok: bool) -> Result {
-    if ok {
-        return Ok(());
-    }
-
-    let at = Location::caller();
-    pr_err!("check failed at {}:{}\n", at.file(), at.line());
-    Err(EINVAL)
-}
 
 /// Numbers that look random, and are the same in each run (Marsaglia's xorshift).
 pub(crate) struct Random(pub(crate) u64);

@@ -15,11 +15,13 @@ use crate::{
         SESSIONS_PER_BLOCK, //
     },
     callbacks::FileHandler,
+    common::{
+        preserved_order,
+        HandedOverPages, //
+    },
     handover::tests::contents_of,
     kho_tests::{
         handed_over,
-        preserved_order,
-        HandedOverPages,
         Preservations, //
     },
     mock,
