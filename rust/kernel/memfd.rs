@@ -679,7 +679,8 @@ impl NewMemfd {
 
     /// Makes an empty file with these permissions, and these seals on it, as `F_ADD_SEALS` has them.
     ///
-    /// Returns `EINVAL` if there are no such seals, `ENOMEM`, `ENFILE`. May sleep.
+    /// Returns `EINVAL` if there are no such seals, `ENOMEM`, `ENFILE`, or `ENOSPC` if there is no
+    /// memory for an inode. May sleep.
     pub fn new(permissions: u16, seals: u32) -> Result<Self> {
         // SAFETY: The name is NUL-terminated and copied.
         let file = from_err_ptr(unsafe {
