@@ -89,10 +89,14 @@ module! {
     license: "GPL",
 }
 
-/// Both handlers.
+/// Both handlers, if live update is on.
 struct MemfdModule {
-    _handlers: Option<(Registration<Handling<Folios>>, Registration<Handling<Runs>>)>,
+    /// What keeps them registered.
+    _handlers: Option<Handlers>,
 }
+
+/// The registrations of both.
+type Handlers = (Registration<Handling<Folios>>, Registration<Handling<Runs>>);
 
 impl kernel::Module for MemfdModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
@@ -108,7 +112,9 @@ impl kernel::Module for MemfdModule {
     }
 }
 
+/// The handler of files in `memfd-v2`.
 static FOLIOS: Handler<Handling<Folios>> = Handler::new(&[]);
+/// The handler of files in `memfd-runs-v1`.
 static RUNS: Handler<Handling<Runs>> = Handler::new(&[]);
 
 /// Whether `liveupdate.memfd=runs` is on the command line: luo_memfd_glue.c writes it.
@@ -315,12 +321,15 @@ impl<F: Format> FileHandler for Handling<F> {
 
 /// A file that is preserved.
 struct Outgoing<F: Format> {
+    /// What the next kernel reads first.
     record: kho::Preserved<Record>,
     /// The entries in KHO, if there are any and they are.
     area: Option<PreservedArea<F::Wire>>,
     /// The entries, if they are not.
     entries: VVec<F::Wire>,
+    /// The memory of the file.
     folios: PreservedFolios,
+    /// The file, as long as it is preserved.
     file: Frozen,
 }
 
@@ -560,11 +569,13 @@ fn damaged<T>(field: &'static str, found: u64, why: &'static str) -> Result<T, D
 ///
 /// Dropped, what is left of it goes back to the system.
 struct Incoming<F: Format> {
+    /// A copy of the record.
     record: Record,
     /// The memory of the file.
     memory: Claims,
     /// The record and the entries.
     records: Claims,
+    /// There is no value of a format.
     _format: PhantomData<fn(F)>,
 }
 

@@ -44,6 +44,7 @@ pub(crate) struct Record {
     pub(crate) position: u64,
     /// How many bytes the file has.
     pub(crate) size: u64,
+    /// The seals on it, as `F_GET_SEALS` has them.
     pub(crate) seals: u32,
     /// Nothing in `memfd-v2`. For runs, the permissions, and from [`Self::OPEN_SHIFT`] on the flags
     /// of `open(2)`.
@@ -109,10 +110,12 @@ impl Folio {
         }
     }
 
+    /// The number of its page frame.
     pub(crate) fn frame(&self) -> u64 {
         self.frame & ((1 << Self::FLAGS_SHIFT) - 1)
     }
 
+    /// Its flags, whether there are such or not.
     pub(crate) fn flags(&self) -> u64 {
         self.frame >> Self::FLAGS_SHIFT
     }
@@ -147,18 +150,22 @@ impl Run {
         }
     }
 
+    /// The number of the first page frame.
     pub(crate) fn frame(&self) -> u64 {
         self.frame & ((1 << Self::ORDER_SHIFT) - 1)
     }
 
+    /// The order of the folios.
     pub(crate) fn order(&self) -> u32 {
         (self.frame >> Self::ORDER_SHIFT) as u32
     }
 
+    /// Where in the file it is, in pages.
     pub(crate) fn index(&self) -> u64 {
         self.index & (Self::MOST_PAGES - 1)
     }
 
+    /// How many pages there are.
     pub(crate) fn pages(&self) -> u64 {
         self.index >> Self::PAGES_SHIFT
     }

@@ -45,9 +45,10 @@ with_flags_of() {
 	(cd "$build" && RUSTC_BOOTSTRAP=1 CLIPPY_CONF_DIR=${conf:-$tree} eval "$command")
 }
 
-# luo TOOL OPTION...
+# luo TOOL OPTION...: for each of our crates
 luo() {
-	with_flags_of kernel/liveupdate/rust/luo_core.o "$@"
+	with_flags_of kernel/liveupdate/rust/luo_core.o "$@" &&
+		with_flags_of kernel/liveupdate/rust/luo_memfd.o "$@"
 }
 
 # What we add to the kernel crate, by what clippy says of all of it.
