@@ -20,6 +20,7 @@ unsafe extern "C" {
     fn luo_kunit_preserved_order(phys: u64) -> c_int;
     fn luo_kunit_hand_over(order: c_uint) -> u64;
     fn luo_kunit_split(phys: u64, order: c_uint);
+    fn luo_kunit_free_pages() -> c_ulong;
 }
 
 /// Fails, and says where, unless `ok`.
@@ -156,9 +157,6 @@ impl Area {
 
 /// How many pages are free.
 pub(crate) fn free_pages() -> usize {
-    let mut info = bindings::sysinfo::default();
-
-    // SAFETY: The result may be written.
-    unsafe { bindings::si_meminfo(&mut info) };
-    info.freeram
+    // SAFETY: May be called from where sleeping is allowed.
+    unsafe { luo_kunit_free_pages() }
 }

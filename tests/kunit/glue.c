@@ -21,6 +21,8 @@
 #include <linux/shmem_fs.h>
 #include <linux/signal.h>
 
+#include <page_alloc.h>
+
 #include "glue.h"
 
 /* The tree that the next kernel will get, which debugfs shows. */
@@ -234,4 +236,12 @@ size_t luo_kunit_log_line(u64 *seq, char *line, size_t size)
 	*seq = iter.cur_seq;
 
 	return len;
+}
+
+/* How many pages are free, those included that a processor keeps for itself. */
+unsigned long luo_kunit_free_pages(void)
+{
+	drain_all_pages(NULL);
+
+	return global_zone_page_state(NR_FREE_PAGES);
 }

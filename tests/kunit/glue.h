@@ -31,5 +31,6 @@ bool luo_kunit_user_write(unsigned long addr, void *data, int len);
 void luo_kunit_be_mortal(void);
 u64 luo_kunit_log_end(void);
 size_t luo_kunit_log_line(u64 *seq, char *line, size_t size);
+unsigned long luo_kunit_free_pages(void);
 
 #endif /* _LUO_KUNIT_GLUE_H */
