@@ -52,6 +52,7 @@ use crate::{
     sync::aref::ARef, //
 };
 use core::{
+    mem,
     ops::Range,
     ptr::{
         self,
@@ -299,38 +300,53 @@ impl Piece {
         self.index + self.pages == next.index
             && self.frame + self.pages == next.frame
             && self.order == next.order
-            && self.pages + next.pages <= Frames::MAX
+            && self.pages + next.pages <= Frames::MOST_PAGES
     }
 }
 
-/// Page frames that are neighbours: their number, and that of the first, in a word.
+/// Folios of one order that are neighbours: the number of the first page frame, how many they are,
+/// and their order, in a word.
 #[derive(Clone, Copy)]
 struct Frames(u64);
 
 impl Frames {
-    const BITS: u32 = 24;
-    const MAX: u64 = (1 << Self::BITS) - 1;
+    const ORDER_BITS: u32 = 6;
+    const COUNT_BITS: u32 = 18;
 
-    fn new(first: u64, count: u64) -> Self {
-        Self(first << Self::BITS | count)
+    /// The most pages that they have together.
+    const MOST_PAGES: u64 = 1 << 17;
+
+    /// What is in a folio.
+    fn new(folio: &Piece) -> Self {
+        Self((folio.frame << Self::COUNT_BITS | 1) << Self::ORDER_BITS | u64::from(folio.order))
+    }
+
+    fn order(self) -> u64 {
+        self.0 & ((1 << Self::ORDER_BITS) - 1)
+    }
+
+    /// How many folios there are.
+    fn count(self) -> u64 {
+        self.0 >> Self::ORDER_BITS & ((1 << Self::COUNT_BITS) - 1)
+    }
+
+    fn pages(self) -> u64 {
+        self.count() << self.order()
     }
 
     fn first(self) -> u64 {
-        self.0 >> Self::BITS
+        self.0 >> (Self::COUNT_BITS + Self::ORDER_BITS)
     }
 
-    fn count(self) -> u64 {
-        self.0 & Self::MAX
-    }
-
-    /// Adds what is right behind, if there is room.
+    /// Adds a folio if it is right behind, and there is room.
     #[inline]
-    fn take(&mut self, piece: &Piece) -> bool {
-        let goes_on =
-            self.first() + self.count() == piece.frame && self.count() + piece.pages <= Self::MAX;
+    fn take(&mut self, folio: &Piece) -> bool {
+        let goes_on = self.order() == u64::from(folio.order)
+            && self.first() + self.pages() == folio.frame
+            && self.pages() + folio.pages <= Self::MOST_PAGES;
 
         if goes_on {
-            self.0 += piece.pages;
+            self.0 += 1 << Self::ORDER_BITS;
         }
         goes_on
     }
@@ -529,9 +545,7 @@ impl PreservedFolios {
         // INVARIANT: The folio is pinned, and preserved if it has to be, or else part of what is open.
         *entered += 1;
         if apart || !self.frames.last_mut().is_some_and(|last| last.take(&piece)) {
-            let _ = self
-                .frames
-                .push_within_capacity(Frames::new(piece.frame, piece.pages));
+            let _ = self.frames.push_within_capacity(Frames::new(&piece));
         }
 
         match self.unit {
@@ -567,21 +581,19 @@ impl PreservedFolios {
     ///
     /// They were in `self.frames` and are not any more, as those were that are in the chunk. If they
     /// were preserved together, they are no longer.
+    #[inline]
     unsafe fn gather(&mut self, frames: Frames, mut count: usize) -> usize {
-        let end = frames.first() + frames.count();
         let mut frame = frames.first();
 
-        while frame < end {
+        for _ in 0..frames.count() {
             if count == self.chunk.len() {
                 self.release(count);
                 count = 0;
             }
             if let Some(slot) = self.chunk.get_mut(count) {
                 // SAFETY: By the caller's guarantee a folio begins there.
-                unsafe {
-                    *slot = bindings::pfn_folio(frame as c_ulong);
-                    frame += 1 << bindings::folio_order(*slot);
-                }
+                *slot = unsafe { bindings::pfn_folio(frame as c_ulong) };
+                frame += 1 << frames.order();
                 count += 1;
             }
         }
@@ -607,13 +619,19 @@ impl Drop for PreservedFolios {
         let mut count = 0;
 
         // INVARIANT: What is taken out here is neither pinned nor preserved in the end.
-        while let Some(frames) = self.frames.pop() {
-            if self.unit == Unit::Run && self.open.take().is_none() {
+        if self.open.take().is_some() {
+            if let Some(frames) = self.frames.pop() {
+                // SAFETY: They were just taken out. They were not preserved yet.
+                count = unsafe { self.gather(frames, count) };
+            }
+        }
+        for &frames in &mem::take(&mut self.frames) {
+            if self.unit == Unit::Run {
                 // SAFETY: By the type invariants these were preserved together.
                 unsafe {
                     bindings::kho_unpreserve_pages(
                         first_page(frames.first()),
-                        frames.count() as c_ulong,
+                        frames.pages() as c_ulong,
                     )
                 };
             }
