@@ -233,7 +233,7 @@ coverage: $(traced)/.built $(O)/kselftest/.built vm $(modules)
 	@tools/coverage.sh $(tree) $(traced) $(O) $(modules)
 
 # With 1G, KHO finds no room for a scratch area that such a kernel fits into. It is so slow
-# that it logs every other callback for that.
+# that it logs every other callback for that. What is freed, it keeps aside for a while.
 debug_memory := 2G
 debug_params := kho_scratch=32M,256M,256M panic_on_warn=1 log_buf_len=4M
 
@@ -245,7 +245,7 @@ selftest-debug: $(tree)-rust-debug/.built $(O)/kselftest/.built vm $(debug_modul
 	@$(O)/cargo/release/luo-vm selftest --impl rust --kernel $(tree)-rust-debug \
 		--kselftest $(O)/kselftest --guest $(guest) --out $(O)/selftest-debug \
 		$(addprefix --module ,$(debug_modules)) --memory $(debug_memory) \
-		--timeout 600 $(addprefix --param ,$(debug_params))
+		--timeout 600 $(addprefix --param ,$(debug_params) LUO_SLACK=12)
 
 test-debug: | deps
 	@tools/test.sh $(O) 'kunit-debug selftest-debug' $(MAKE)

@@ -2,7 +2,7 @@
 
 //! Memory files, and how live update shows on them: a preserved one keeps its size.
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use liveupdate::Session;
 use nix::{
     errno::Errno::{self, EPERM},
@@ -201,9 +201,31 @@ impl Map {
         self.start.addr().get()
     }
 
-    pub fn read(&self) -> u8 {
+    /// The numbers of the page frames that it is in.
+    pub fn frames(&self) -> Result<Vec<u64>> {
+        const PRESENT: u64 = 1 << 63;
+        const NUMBER: u64 = (1 << 55) - 1;
+
+        // With this, the pages are where the map is.
+        for at in (0..self.size.get()).step_by(PAGE) {
+            self.read_at(at);
+        }
+        let mut entries = vec![0; self.size.get().div_ceil(PAGE) * size_of::<u64>()];
+        let offset = self.address() / PAGE * size_of::<u64>();
+        File::open("/proc/self/pagemap")?.read_exact_at(&mut entries, offset as u64)?;
+        let entries = entries.chunks_exact(size_of::<u64>()).map(|entry| {
+            let entry = u64::from_ne_bytes(entry.try_into()?);
+            ensure!(entry & PRESENT != 0, "a page is not there");
+            Ok(entry & NUMBER)
+        });
+        entries.collect()
+    }
+
+    /// Reads a byte somewhere in it.
+    fn read_at(&self, at: usize) -> u8 {
+        assert!(at < self.size.get());
         // SAFETY: So much memory is there, and can be read.
-        unsafe { self.start.cast::<u8>().read_volatile() }
+        unsafe { self.start.cast::<u8>().add(at).read_volatile() }
     }
 
     pub fn write(&self, byte: u8) {

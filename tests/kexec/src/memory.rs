@@ -14,6 +14,7 @@ use std::{
     ffi::CStr,
     fs::{self, File},
     io,
+    ops::Range,
     os::{
         fd::AsRawFd,
         unix::fs::{FileExt, FileTypeExt},
@@ -148,4 +149,19 @@ pub fn split_huge_pages(file: &File) -> Result<()> {
     let pages = file.metadata()?.len().div_ceil(PAGE as u64);
     let which = format!("/proc/self/fd/{},0x0,{pages:#x}", file.as_raw_fd());
     fs::write("/sys/kernel/debug/split_huge_pages", which).context("no huge pages")
+}
+
+/// The page frames of the scratch areas, where the next kernel will begin.
+pub fn scratch_areas() -> Result<Vec<Range<u64>>> {
+    let frames = |what| -> Result<Vec<u64>> {
+        let path = format!("/sys/kernel/debug/kho/out/scratch_{what}");
+        let text = fs::read_to_string(&path).context(path)?;
+        let numbers = text.lines().map(|line| {
+            let digits = line.strip_prefix("0x").unwrap_or(line);
+            Ok(u64::from_str_radix(digits, 16)? / PAGE as u64)
+        });
+        numbers.collect()
+    };
+    let areas = frames("phys")?.into_iter().zip(frames("len")?);
+    Ok(areas.map(|(start, count)| start..start + count).collect())
 }

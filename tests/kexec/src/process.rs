@@ -15,6 +15,7 @@ use nix::{
     unistd::{close, fork, pause, ForkResult, Pid},
 };
 use std::{
+    env,
     fs::{self, File},
     io::{self, PipeReader, Read, Seek, SeekFrom, Write},
     os::{
@@ -277,6 +278,16 @@ pub fn memory_in_use() -> Result<u64> {
         }
     }
     Ok(installed - meminfo("MemFree:")?)
+}
+
+/// How much memory may be in use that was freed, in bytes: none, unless `LUO_SLACK` says how many MiB
+/// the kernel keeps aside, to see whether somebody uses it still.
+pub fn kept_aside() -> Result<u64> {
+    let mebibytes = env::var("LUO_SLACK").unwrap_or_default();
+    Ok(match &mebibytes[..] {
+        "" => 0,
+        some => some.parse::<u64>()? << 20,
+    })
 }
 
 /// What a line of /proc/meminfo says, in bytes.

@@ -14,7 +14,7 @@ use crate::{
     process::{live_update_number, Log},
     Group, World,
 };
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{bail, Context, Result};
 use liveupdate::{Device, Session};
 use luo_guest::{OUTCOME, REFUSED};
 use nix::{
@@ -74,7 +74,10 @@ fn hand_over(world: &mut World) -> Result<()> {
                 file.write_all_at(&frames, 0)?;
             }
             for page in which.pages() {
-                frames.extend(frame(&file, page)?.to_ne_bytes());
+                let map = Map::new(&file, (page * PAGE_SIZE) as u64)?;
+                for frame in map.frames()? {
+                    frames.extend(frame.to_ne_bytes());
+                }
             }
             world.keep(file);
         }
@@ -83,21 +86,6 @@ fn hand_over(world: &mut World) -> Result<()> {
     fill_free_memory()?;
     let damage = world.damage.as_ref().context("no damage")?;
     driver::damage(&damage.steps(damage::root_record_address()?))
-}
-
-/// The number of the page frame of a file's page.
-fn frame(file: &File, page: usize) -> Result<u64> {
-    const PRESENT: u64 = 1 << 63;
-
-    let map = Map::new(file, (page * PAGE_SIZE) as u64)?;
-    let number = map.address() / PAGE_SIZE;
-    let mut entry = [0; 8];
-    // With this, the page is where the map is.
-    map.read();
-    File::open("/proc/self/pagemap")?.read_exact_at(&mut entry, 8 * number as u64)?;
-    let entry = u64::from_ne_bytes(entry);
-    ensure!(entry & PRESENT != 0, "page {page} is not there");
-    Ok(entry & ((1 << 55) - 1))
 }
 
 /// What became of a memfd when it was asked for.
