@@ -85,7 +85,8 @@ pub fn table(bench: &Bench) -> Result<String> {
             };
             let costs = [0, 1, 2].map(|handler: usize| {
                 let measures = &results[handler][usize::from(row.unasked)];
-                Some(measures.get(row.measure)? / each as f64)
+                // Somebody else may have given some memory back meanwhile.
+                Some(measures.get(row.measure)?.max(0.0) / each as f64)
             });
             let [c, rust, runs] = costs;
             rows.push([
