@@ -196,11 +196,6 @@ impl Map {
         })
     }
 
-    /// Where it is.
-    pub fn address(&self) -> usize {
-        self.start.addr().get()
-    }
-
     /// The numbers of the page frames that it is in.
     pub fn frames(&self) -> Result<Vec<u64>> {
         const PRESENT: u64 = 1 << 63;
@@ -211,7 +206,7 @@ impl Map {
             self.read_at(at);
         }
         let mut entries = vec![0; self.size.get().div_ceil(PAGE) * size_of::<u64>()];
-        let offset = self.address() / PAGE * size_of::<u64>();
+        let offset = self.start.addr().get() / PAGE * size_of::<u64>();
         File::open("/proc/self/pagemap")?.read_exact_at(&mut entries, offset as u64)?;
         let entries = entries.chunks_exact(size_of::<u64>()).map(|entry| {
             let entry = u64::from_ne_bytes(entry.try_into()?);

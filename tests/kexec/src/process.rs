@@ -290,6 +290,18 @@ pub fn kept_aside() -> Result<u64> {
     })
 }
 
+/// Expects no more memory to be in use, which may take a moment to be given back, and what the kernel
+/// keeps aside.
+pub fn expect_in_use(most: u64) -> Result<()> {
+    let most = most + kept_aside()?;
+    let mut more = 0;
+    let given_back = eventually("the memory is given back", || {
+        more = memory_in_use()?.saturating_sub(most);
+        Ok(more == 0)
+    });
+    given_back.with_context(|| format!("{more} bytes more are in use"))
+}
+
 /// What a line of /proc/meminfo says, in bytes.
 pub fn meminfo(key: &str) -> Result<u64> {
     let kilobytes: u64 = fs::read_to_string("/proc/meminfo")?

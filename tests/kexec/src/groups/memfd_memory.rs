@@ -14,10 +14,10 @@ use crate::{
         content, description, expect_thawed, hole, memfd, pattern, preserve_descriptions,
         retrieve_described,
     },
-    process::{eventually, kept_aside, meminfo, memory_in_use, Child},
+    process::{eventually, expect_in_use, kept_aside, meminfo, memory_in_use, Child},
     Group, World,
 };
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
 use liveupdate::{Device, Session};
 use nix::{
     errno::Errno::{self, EFBIG, EINTR, EINVAL, ENFILE, ENODATA, ENOENT, ENOMEM, ENOSPC},
@@ -68,13 +68,7 @@ const LARGE: u64 = 256 * MIB;
 
 /// Expects no more memory to be in use than before, which may take a moment to be given back.
 fn expect_memory(before: u64) -> Result<()> {
-    let mut more = 0;
-    let slack = SLACK + kept_aside()?;
-    let given_back = eventually("the memory is given back", || {
-        more = memory_in_use()?.saturating_sub(before);
-        Ok(more <= slack)
-    });
-    given_back.with_context(|| format!("{more} bytes more are in use"))
+    expect_in_use(before + SLACK)
 }
 
 /// A file can have more pages than there are numbers for.

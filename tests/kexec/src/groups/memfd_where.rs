@@ -9,7 +9,7 @@ use crate::{
         retrieve_described, Map, PAGE,
     },
     memory::{in_huge_pages, scratch_areas, split_huge_pages, Cgroup, Swap},
-    process::{eventually, kept_aside, meminfo, memory_in_use, without_backtraces, Child, Log},
+    process::{eventually, expect_in_use, meminfo, memory_in_use, without_backtraces, Child, Log},
     Group, World,
 };
 use anyhow::{bail, ensure, Result};
@@ -377,9 +377,7 @@ fn beyond_limit(_: &mut World) -> Result<()> {
     done!(session.finish());
     drop(session);
     expect_charged(&group, 0)?;
-    eventually("the memory is given back", || {
-        Ok(memory_in_use()? + 2 * FILE <= before + SLACK + kept_aside()?)
-    })
+    expect_in_use(before + SLACK - 2 * FILE)
 }
 
 /// A file whose first part is of small folios, the last of huge ones, and a hole before that.
