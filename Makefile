@@ -6,11 +6,23 @@
 LINUX ?= 7.3
 impl-given := $(filter-out undefined,$(origin IMPL))
 IMPL ?= rust
+host := $(shell uname -m)
+ARCH ?= $(host)
+PAGES ?= 4K
 O ?= build
 KDIR ?=
 
 ifeq ($(filter rust c,$(IMPL)),)
 $(error IMPL is rust or c, not '$(IMPL)')
+endif
+given := $(ARCH)
+override ARCH := $(patsubst aarch64,arm64,$(patsubst x86,x86_64,$(ARCH)))
+ifeq ($(filter x86_64 arm64,$(ARCH)),)
+$(error ARCH is x86_64 or arm64, not '$(given)')
+endif
+sizes := 4K $(if $(filter arm64,$(ARCH)),16K 64K)
+ifeq ($(filter $(PAGES),$(sizes)),)
+$(error PAGES on $(ARCH) is one of $(sizes), not '$(PAGES)')
 endif
 
 override O := $(abspath $(O))
@@ -31,14 +43,26 @@ rust := RUSTC=/usr/bin/rustc HOSTRUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc \
 	RUSTFMT=/usr/bin/rustfmt CLIPPY_DRIVER=/usr/bin/clippy-driver CARGO=/usr/bin/cargo \
 	BINDGEN=$(BINDGEN)
 
+# As the compilers call them: what runs in QEMU, and what this machine is.
+cpu := $(patsubst arm64,aarch64,$(ARCH))
+target := $(cpu)-unknown-linux-gnu
+host_target := $(host)-unknown-linux-gnu
+image := $(if $(filter arm64,$(ARCH)),Image.gz,bzImage)
+
+# What is built and found out for which machine: x86-64 has no name for that, the others have.
+empty :=
+flavour := $(subst $(empty) ,-,$(strip $(filter arm64,$(ARCH)) $(filter-out 4K,$(PAGES))))
+v := $(flavour:%=-%)
+out := $(O)$(flavour:%=/%)
+
 source := $(or $(abspath $(KDIR)),$(cache)/linux-$(LINUX))
 tree := $(O)/linux-$(LINUX)
-kernel = $(tree)-$(IMPL)
-guest := $(O)/cargo/x86_64-unknown-linux-gnu/release
-logs := $(O)/logs
+kernel = $(tree)-$(IMPL)$(v)
+guest := $(O)/cargo/$(target)/release
+logs := $(out)/logs
 step := tools/step.sh
 from = $(tree)
-kmake = $(MAKE) -j$(shell nproc) -C $(from) LLVM=$(LLVM) $(rust)
+kmake = $(MAKE) -j$(shell nproc) -C $(from) ARCH=$(ARCH) LLVM=$(LLVM) $(rust)
 cargo := env RUSTC=/usr/bin/rustc /usr/bin/cargo build --release --locked \
 	--manifest-path tools/Cargo.toml --target-dir $(O)/cargo
 
@@ -48,13 +72,13 @@ sources := $(shell find Kconfig Kbuild *.rs luo*_glue.* abi rust samples tests/k
 # The kernel's make and ours have variables of the same name.
 MAKEOVERRIDES :=
 MAKEFLAGS += --no-print-directory
-export O LINUX KDIR LLVM BINDGEN
+export O LINUX KDIR LLVM BINDGEN ARCH PAGES
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo demo-vm test kernel headers kunit selftest bench coverage lint install uninstall clean
 .PHONY: selftest-vm interop interop-c chain races hostile hostile-deferred fuzz fuzz-smoke memblock doctests
-.PHONY: compile-fail htmldocs luoctl tools-test
+.PHONY: compile-fail htmldocs luoctl tools-test arm64 glance
 .PHONY: test-debug kunit-debug selftest-debug
 .PHONY: deps vm fuzzer tests/fuzz/linux FORCE
 
@@ -89,10 +113,13 @@ help:
 	@echo 'IMPL=rust|c     which LUO is built or tested (rust)'
 	@echo 'LINUX=7.3       the version of Linux that Debian packages'
 	@echo 'KDIR=/path      build from this kernel tree instead; it is not changed'
+	@echo 'ARCH=x86_64|arm64  for which processors ($(ARCH)); QEMU emulates any'
+	@echo 'PAGES=4K|16K|64K   the pages of a kernel for arm64 (4K)'
+	@echo 'ONLY=...        of the selftests, these'
 	@echo 'O=build         where everything is built'
 
 deps:
-	@tools/deps.sh $(logs) $(BINDGEN)
+	@tools/deps.sh $(logs) $(BINDGEN) $(ARCH) $(std)
 
 $(cache)/linux-$(LINUX): | deps
 	@$(step) 'Fetching Linux $(LINUX)' $(logs)/fetch.log tools/fetch-linux.sh $(LINUX) $@
@@ -100,35 +127,37 @@ $(cache)/linux-$(LINUX): | deps
 $(tree)/.staged: FORCE | deps $(if $(KDIR),,$(source))
 	@tools/stage.sh $(source) $(LINUX) $(tree)
 
-smp := rust-bench-smp c-bench-smp
-bench := rust-bench c-bench $(smp) stock-bench
-deferred := rust-deferred c-deferred
-builds := $(addprefix $(tree)-,rust c rust-debug rust-vm $(bench) $(deferred))
+# Kernels for arm64 are for several processors as they are.
+bench_smp := $(if $(filter x86_64,$(ARCH)),rust$v-bench-smp c$v-bench-smp)
+bench := rust$v-bench c$v-bench $(bench_smp) stock$v-bench
+deferred := rust$v-deferred c$v-deferred
+builds := $(addprefix $(tree)-,rust$v c$v rust$v-debug rust$v-vm $(bench) $(deferred))
 $(builds:%=%/.config): $(tree)-%/.config: $(tree)/.staged $(filter %Kconfig,$(sources)) \
-		tests/kernel.config tools/configure.sh
+		tests/kernel.config tests/$(ARCH).config tools/configure.sh
 	@$(step) 'Configuring Linux $(LINUX) with the LUO in $*' $(logs)/config-$*.log \
 		tools/configure.sh $(from) $(@D) $* $(kmake) O=$(@D)
 
-$(tree)-rust-debug/.config: tests/debug.config
-$(tree)-rust-vm/.config: tests/vm.config
+$(if $(filter-out 4K,$(PAGES)),$(builds:%=%/.config): tests/$(PAGES).config)
+$(tree)-rust$v-debug/.config: tests/debug.config
+$(tree)-rust$v-vm/.config: tests/vm.config
 $(bench:%=$(tree)-%/.config): tests/bench.config
-$(smp:%=$(tree)-%/.config): tests/smp.config
+$(bench_smp:%=$(tree)-%/.config): tests/smp.config
 $(deferred:%=$(tree)-%/.config): tests/deferred.config
 
 # What live update costs in the tree as it is, with nothing of ours in it.
-$(tree)-stock-bench/.config: | $(tree)-c-bench/.config
-$(tree)-stock-bench/%: private from := $(source)
+$(tree)-stock$v-bench/.config: | $(tree)-c$v-bench/.config
+$(tree)-stock$v-bench/%: private from := $(source)
 
 $(builds:%=%/.built): $(tree)-%/.built: $(tree)-%/.config $(sources)
 	@$(step) 'Building Linux $(LINUX) with the LUO in $*' $(logs)/kernel-$*.log \
-		$(kmake) O=$(@D) bzImage modules
+		$(kmake) O=$(@D) $(image) modules
 	@touch $@
 
 kernel: $(kernel)/.built
 
 # The same drivers that are built in, for the tests that load them; the C LUO exports nothing.
-modules := $(O)/driver-rust/luo_test.ko $(O)/samples-rust/rust_liveupdate.ko
-debug_modules := $(O)/driver-rust-debug/luo_test.ko $(O)/samples-rust-debug/rust_liveupdate.ko
+modules := $(O)/driver-rust$v/luo_test.ko $(O)/samples-rust$v/rust_liveupdate.ko
+debug_modules := $(O)/driver-rust$v-debug/luo_test.ko $(O)/samples-rust$v-debug/rust_liveupdate.ko
 $(filter %/luo_test.ko,$(modules) $(debug_modules)): $(O)/driver-%/luo_test.ko: $(tree)-%/.built
 	$(call module,the test driver,tests/driver,CONFIG_LIVEUPDATE_TEST_DRIVER)
 $(filter %/rust_liveupdate.ko,$(modules) $(debug_modules)): $(O)/samples-%/rust_liveupdate.ko: \
@@ -142,26 +171,33 @@ define module
 @touch $@
 endef
 
-$(O)/headers/.installed: $(tree)/.staged | $(kernel)/.config
+$(out)/headers/.installed: $(tree)/.staged | $(kernel)/.config
 	@$(step) 'Installing the uapi headers' $(logs)/headers.log \
-		$(kmake) O=$(kernel) headers_install INSTALL_HDR_PATH=$(O)/headers
+		$(kmake) O=$(kernel) headers_install INSTALL_HDR_PATH=$(@D)
 	@touch $@
 
-headers: $(O)/headers/.installed
+headers: $(out)/headers/.installed
 
 selftests := $(tree)/tools/testing/selftests/liveupdate
-$(O)/kselftest/.built: $(O)/headers/.installed
+$(out)/kselftest/.built: $(out)/headers/.installed
 	@mkdir -p $(@D)
 	@$(step) "Building the kernel tree's selftests" $(logs)/kselftest.log \
 		$(MAKE) -C $(@D) -I $(selftests) -f $(selftests)/Makefile VPATH=$(selftests) \
-		OUTPUT=$(@D) KHDR_INCLUDES='-isystem $(O)/headers/include' LDFLAGS=-static
+		OUTPUT=$(@D) KHDR_INCLUDES='-isystem $(<D)/include' LDFLAGS=-static \
+		LLVM= CC=$(cpu)-linux-gnu-gcc
 	@touch $@
 
-static_cargo := env RUSTFLAGS='-C target-feature=+crt-static' $(cargo) \
-	--target x86_64-unknown-linux-gnu
+# Static programs; Rust's library for another processor than this machine's is the fetched one.
+std := $(if $(filter-out $(host),$(cpu)),$(cache)/rust-std-$(cpu))
+static_flags := -C target-feature=+crt-static $(std:%=--sysroot=%/usr)
+static_cargo := env RUSTFLAGS='$(strip $(static_flags))' \
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
+	$(cargo) --target $(target)
 
+# This machine asks the tests for their names, which it may not be able to run.
 vm: | deps
-	@$(step) 'Building the VM harness' $(logs)/vm.log $(cargo) -p luo-vm
+	@$(step) 'Building the VM harness' $(logs)/vm.log $(cargo) -p luo-vm -p luo-kexec-tests
 	@$(step) 'Building the guest programs' $(logs)/guest.log $(static_cargo) \
 		--workspace --bins --examples $(addprefix --exclude ,luo-vm luo-coverage luo-demo-vm)
 
@@ -169,90 +205,100 @@ luoctl: | deps
 	@$(step) 'Building luoctl' $(logs)/luoctl.log $(static_cargo) -p luoctl
 	@echo 'It is $(guest)/luoctl'
 
+# With pages of 64 KiB, KHO finds room for its scratch areas by itself in 8 GiB or more.
+ifeq ($(PAGES),64K)
+memory := 4G
+params := kho_scratch=64M,512M,512M
+endif
+luo_vm := $(O)/cargo/release/luo-vm
+machine := $(memory:%=--memory %) $(params:%=--param %)
+parts := tools/test.sh $(out) $(luo_vm)
+
 # On both LUOs, and what their callbacks did compared, unless one is asked for.
 both := selftest-rust selftest-c same-on-both
 ifneq ($(impl-given),)
-selftest: $(kernel)/.built $(O)/kselftest/.built vm $(if $(filter rust,$(IMPL)),$(modules))
-	@$(O)/cargo/release/luo-vm selftest --impl $(IMPL) --kernel $(kernel) \
-		--kselftest $(O)/kselftest --guest $(guest) --out $(O)/selftest-$(IMPL) \
-		$(if $(filter rust,$(IMPL)),$(addprefix --module ,$(modules)))
+selftest: $(kernel)/.built $(out)/kselftest/.built vm $(if $(filter rust,$(IMPL)),$(modules))
+	@$(luo_vm) selftest --impl $(IMPL) --kernel $(kernel) $(machine) \
+		--kselftest $(out)/kselftest --guest $(guest) --out $(out)/selftest-$(IMPL) \
+		$(if $(filter rust,$(IMPL)),$(addprefix --module ,$(modules))) $(addprefix --only ,$(ONLY))
 else
 selftest: | deps
-	@tools/test.sh $(O) '$(both)' $(MAKE)
+	@$(parts) '$(both)' $(MAKE)
 endif
 
 # From one LUO to the other. The older kernel and the long chain are not in make test.
-interop-c: $(tree)-rust/.built $(tree)-c/.built $(O)/kselftest/.built vm
-	@tools/interop.sh $(O) $(guest) $(LINUX)-c:$(LINUX)-rust $(LINUX)-rust:$(LINUX)-c
+alternate := $(luo_vm) selftest $(machine) --guest $(guest) --kselftest $(out)/kselftest
+interop-c: $(tree)-rust$v/.built $(tree)-c$v/.built $(out)/kselftest/.built vm
+	@tools/interop.sh $(out) $(O)/linux-%$v '$(LINUX)-c:$(LINUX)-rust $(LINUX)-rust:$(LINUX)-c' \
+		$(alternate)
 
-interop: $(tree)-rust/.built $(tree)-c/.built $(O)/kselftest/.built vm
+interop: $(tree)-rust$v/.built $(tree)-c$v/.built $(out)/kselftest/.built vm
 	@$(MAKE) kernel IMPL=c LINUX=7.2 KDIR=
-	@tools/interop.sh $(O) $(guest) $(LINUX)-rust:$(LINUX)-rust \
+	@tools/interop.sh $(out) $(O)/linux-%$v '$(LINUX)-rust:$(LINUX)-rust \
 		$(foreach c,7.2-c $(LINUX)-c,$(c):$(LINUX)-rust $(LINUX)-rust:$(c)) \
 		$(foreach c,7.2-c $(LINUX)-c,$(LINUX)-rust:$(c):memfd-unknown) \
-		$(LINUX)-c:$(LINUX)-rust:chain-memfd $(LINUX)-c:$(LINUX)-rust:chain-100
+		$(LINUX)-c:$(LINUX)-rust:chain-memfd $(LINUX)-c:$(LINUX)-rust:chain-100' $(alternate)
 
 chain: private ROUNDS := 100
-chain: $(tree)-rust/.built $(tree)-c/.built $(O)/kselftest/.built vm
-	@$(O)/cargo/release/luo-vm selftest --impl c --kernel $(tree)-c \
-		--next-impl rust --next $(tree)-rust --kselftest $(O)/kselftest --guest $(guest) \
-		--out $(O)/chain --only chain-memfd --stages $$(($(ROUNDS) + 1)) --timeout 7200
-	@sed -n 's/^.*# kernel/kernel/p' $(O)/chain/chain-memfd.log | sed -e 3q
-	@sed -n 's/^.*# kernel/kernel/p' $(O)/chain/chain-memfd.log | tail -n 3
+chain: $(tree)-rust$v/.built $(tree)-c$v/.built $(out)/kselftest/.built vm
+	@$(alternate) --impl c --kernel $(tree)-c$v --next-impl rust --next $(tree)-rust$v \
+		--out $(out)/chain --only chain-memfd --stages $$(($(ROUNDS) + 1)) --timeout 7200
+	@sed -n 's/^.*# kernel/kernel/p' $(out)/chain/chain-memfd.log | sed -e 3q
+	@sed -n 's/^.*# kernel/kernel/p' $(out)/chain/chain-memfd.log | tail -n 3
 
 # What needs a kernel with KVM, in a machine that emulates a processor for it.
 selftest-vm: $(tree)-rust-vm/.built vm
-	@$(O)/cargo/release/luo-vm selftest --kvm --impl rust --kernel $(tree)-rust-vm \
-		--guest $(guest) --out $(O)/selftest-vm --accel icount
+	@$(luo_vm) selftest --kvm --impl rust --kernel $(tree)-rust-vm \
+		--guest $(guest) --out $(out)/selftest-vm --accel icount
 
 ROUNDS ?= 200
-races: $(tree)-rust/.built $(tree)-c/.built $(O)/kselftest/.built vm
-	@$(foreach luo,rust c,$(O)/cargo/release/luo-vm selftest --impl $(luo) \
-		--kernel $(tree)-$(luo) --kselftest $(O)/kselftest --guest $(guest) \
-		--out $(O)/races-$(luo) --only races --param LUO_ROUNDS=$(ROUNDS) --timeout 3600 &&) :
+races: $(tree)-rust$v/.built $(tree)-c$v/.built $(out)/kselftest/.built vm
+	@$(foreach luo,rust c,$(alternate) --impl $(luo) --kernel $(tree)-$(luo)$v \
+		--out $(out)/races-$(luo) --only races --param LUO_ROUNDS=$(ROUNDS) --timeout 3600 &&) :
 
-kunit: $(tree)-rust/.built
-	@tools/kunit.sh $(tree) $(tree)-rust $(O)/kunit '$(ARGS)'
+kunit_machine := $(memory:%=--qemu_args '-m %') $(params:%=--kernel_args '%')
+kunit: $(tree)-rust$v/.built
+	@tools/kunit.sh $(tree) $(tree)-rust$v $(out)/kunit '$(ARGS)' $(kunit_machine)
 
-doctests: $(tree)-rust/.built
-	@tools/doctests.sh $(tree) $(tree)-rust $(O)
+doctests: $(tree)-rust$v/.built
+	@tools/doctests.sh $(tree) $(tree)-rust$v $(out) $(kunit_machine)
 
 # The same kernel but for our crate, which has debug information, and code for
 # every line, as nothing is optimised away or merged.
-traced := $(tree)-rust-coverage
-$(traced)/.built: $(tree)-rust/.built
+traced := $(tree)-rust$v-coverage
+$(traced)/.built: $(tree)-rust$v/.built
 	@[ -e $(@D) ] || { rm -rf $(@D).new && cp -a $(<D) $(@D).new && \
 		rm $(@D).new/.built && mv $(@D).new $(@D); }
 	@cp -p $(<D)/.config $(@D)
 	@$(step) 'Building Linux $(LINUX) for coverage' $(logs)/kernel-coverage.log \
-		$(kmake) O=$(@D) LUO_RUSTFLAGS='-Copt-level=0 -Cdebuginfo=2' bzImage
+		$(kmake) O=$(@D) LUO_RUSTFLAGS='-Copt-level=0 -Cdebuginfo=2' $(image)
 	@touch $@
 
-coverage: $(traced)/.built $(O)/kselftest/.built vm $(modules)
+coverage: $(traced)/.built $(out)/kselftest/.built vm $(modules)
 	@$(step) 'Building the coverage tool' $(logs)/coverage.log $(cargo) -p luo-coverage
-	@tools/coverage.sh $(tree) $(traced) $(O) $(modules)
+	@tools/coverage.sh $(tree) $(traced) $(out) $(O)/cargo $(guest) $(modules)
 
 # With 1G, KHO finds no room for a scratch area that such a kernel fits into. It is so slow
 # that it logs every other callback for that. What is freed, it keeps aside for a while.
 debug_memory := 2G
 debug_params := kho_scratch=32M,256M,256M panic_on_warn=1 log_buf_len=4M
 
-kunit-debug: $(tree)-rust-debug/.built
-	@tools/kunit.sh $(tree) $(tree)-rust-debug $(O)/kunit-debug '$(ARGS)' --timeout 600 \
+kunit-debug: $(tree)-rust$v-debug/.built
+	@tools/kunit.sh $(tree) $(tree)-rust$v-debug $(out)/kunit-debug '$(ARGS)' --timeout 600 \
 		--kernel_args '$(debug_params)' --qemu_args '-m $(debug_memory)'
 
-selftest-debug: $(tree)-rust-debug/.built $(O)/kselftest/.built vm $(debug_modules)
-	@$(O)/cargo/release/luo-vm selftest --impl rust --kernel $(tree)-rust-debug \
-		--kselftest $(O)/kselftest --guest $(guest) --out $(O)/selftest-debug \
+selftest-debug: $(tree)-rust$v-debug/.built $(out)/kselftest/.built vm $(debug_modules)
+	@$(luo_vm) selftest --impl rust --kernel $(tree)-rust$v-debug \
+		--kselftest $(out)/kselftest --guest $(guest) --out $(out)/selftest-debug \
 		$(addprefix --module ,$(debug_modules)) --memory $(debug_memory) \
 		--timeout 600 $(addprefix --param ,$(debug_params) LUO_SLACK=12)
 
 test-debug: | deps
-	@tools/test.sh $(O) 'kunit-debug selftest-debug' $(MAKE)
+	@$(parts) 'kunit-debug selftest-debug' $(MAKE)
 
-hostile: $(tree)-rust/.built $(tree)-c/.built vm
-	@$(O)/cargo/release/luo-vm hostile --c $(tree)-c --rust $(tree)-rust --guest $(guest) \
-		--out $(O)/hostile $(ARGS)
+hostile: $(tree)-rust$v/.built $(tree)-c$v/.built vm
+	@$(luo_vm) hostile $(machine) --c $(tree)-c$v --rust $(tree)-rust$v --guest $(guest) \
+		--out $(out)/hostile $(ARGS)
 	@$(if $(ARGS),,$(MAKE) hostile-deferred)
 
 # Addresses of pages that were not preserved, where their struct pages say that they were.
@@ -260,25 +306,25 @@ unused := $(addsuffix -unused-page,$(addprefix --only=damaged-,entry sessions_pa
 	$(foreach chain,sessions files,$(addprefix $(chain)-next-,0 2)) \
 	$(addprefix memfd-,data folios-first chunk-next chunk-0 pfn runs-frame)))
 hostile-deferred: $(deferred:%=$(tree)-%/.built) vm
-	@$(O)/cargo/release/luo-vm hostile --c $(tree)-c-deferred --rust $(tree)-rust-deferred \
-		--guest $(guest) --out $(O)/hostile-deferred --memory 2G --param LUO_FILL=1 $(unused)
+	@$(luo_vm) hostile --c $(tree)-c$v-deferred --rust $(tree)-rust$v-deferred \
+		--guest $(guest) --out $(out)/hostile-deferred --memory 2G --param LUO_FILL=1 $(unused)
 
-demo: $(tree)-rust/.built vm
-	@$(O)/cargo/release/luo-vm demo --kernel $(tree)-rust --guest $(guest) --out $(O)/demo
+demo: $(tree)-rust$v/.built vm
+	@$(luo_vm) demo $(machine) --kernel $(tree)-rust$v --guest $(guest) --out $(out)/demo
 
 demo-vm: $(tree)-rust-vm/.built vm
 	@$(step) 'Building the guest that survives' $(logs)/demo-vm.log $(static_cargo) -p luo-demo-vm
-	@$(O)/cargo/release/luo-vm demo-vm --kernel $(tree)-rust-vm --guest $(guest) \
-		--out $(O)/demo-vm --accel icount --memory 2G --timeout 300
+	@$(luo_vm) demo-vm --kernel $(tree)-rust-vm --guest $(guest) \
+		--out $(out)/demo-vm --accel icount --memory 2G --timeout 300
 
 bench: $(bench:%=$(tree)-%/.built) vm
-	@$(O)/cargo/release/luo-vm bench --c $(tree)-c-bench --rust $(tree)-rust-bench \
-		--stock $(tree)-stock-bench --c-smp $(tree)-c-bench-smp \
-		--rust-smp $(tree)-rust-bench-smp \
-		--guest $(guest) --out $(O)/bench $(addprefix -n ,$(N)) $(ARGS)
+	@$(luo_vm) bench --c $(tree)-c$v-bench --rust $(tree)-rust$v-bench --stock $(tree)-stock$v-bench \
+		--c-smp $(tree)-$(firstword $(filter c%,$(bench_smp)) c$v-bench) \
+		--rust-smp $(tree)-$(firstword $(filter rust%,$(bench_smp)) rust$v-bench) \
+		--guest $(guest) --out $(out)/bench $(addprefix -n ,$(N)) $(ARGS)
 
 # The crates as programs for libFuzzer, with the checks that a debug build has.
-fuzzers := $(O)/fuzz/cargo/x86_64-unknown-linux-gnu/release
+fuzzers := $(O)/fuzz/cargo/$(host_target)/release
 sancov := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-, \
 	level=4 inline-8bit-counters pc-table trace-compares)
 
@@ -289,7 +335,7 @@ fuzzer: tests/fuzz/linux
 	@$(step) 'Building the fuzz targets' $(logs)/fuzzer.log \
 		env CXX=clang++$(filter -%,$(LLVM)) RUSTFLAGS='$(sancov)' RUSTC=/usr/bin/rustc \
 		/usr/bin/cargo build --release --locked --manifest-path tests/fuzz/Cargo.toml \
-		--target x86_64-unknown-linux-gnu --target-dir $(O)/fuzz/cargo
+		--target $(host_target) --target-dir $(O)/fuzz/cargo
 
 TIME ?= 60
 fuzz: fuzzer
@@ -317,13 +363,24 @@ memblock: $(tree)/.staged
 	@tools/memblock.sh $(tree) $(O)
 
 compile-fail: $(kernel)/.built
-	@tools/compile-fail.sh $(kernel) $(O)
+	@tools/compile-fail.sh $(kernel) $(out)
 
-lint: $(tree)-rust/.built tests/fuzz/linux
-	@tools/lint.sh $(tree) $(tree)-rust $(O)
+lint: $(tree)-rust$v/.built tests/fuzz/linux
+	@tools/lint.sh $(tree) $(tree)-rust$v $(out) $(O)
 
+# The virtual machines of these tests are for x86-64, and arm64 is not left out there.
+machines := $(if $(filter x86_64,$(ARCH)),demo-vm selftest-vm arm64)
 test: | deps
-	@tools/test.sh $(O) 'lint tools-test compile-fail memblock kunit doctests fuzz-smoke $(both) interop-c demo-vm selftest-vm' $(MAKE)
+	@$(parts) 'lint tools-test compile-fail memblock kunit doctests fuzz-smoke $(both) interop-c $(machines)' \
+		$(MAKE)
+
+few := liveupdate luo_kexec_simple luo_multi_session chain contents flb memfd memfd-runs module \
+	retrieve rust-driver undo
+arm64:
+	@ONLY='$(few)' $(MAKE) ARCH=arm64 PAGES=4K glance
+
+glance: | deps
+	@$(parts) 'kunit selftest-rust' $(MAKE)
 
 install uninstall:
 	@tools/install.sh $@ $(LINUX) '$(KDIR)'

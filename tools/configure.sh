@@ -7,9 +7,10 @@
 # older tree has the LUO in C alone, and a selftest that asks for less. So has the
 # tree without our patches, `stock`, whose kernel has to be that of the LUO in C.
 #
-# A VARIANT has tests/VARIANT.config on top; there may be several.
+# A VARIANT has tests/VARIANT.config on top; there may be several. So has ARCH, which
+# is named as the first one where it is not x86_64.
 #
-# usage: configure.sh TREE BUILD rust|c|stock[-VARIANT]... MAKE...
+# usage: configure.sh TREE BUILD rust|c|stock[-arm64][-VARIANT]... MAKE...
 
 set -eu
 
@@ -19,7 +20,7 @@ selftest=$tree/tools/testing/selftests/liveupdate/config
 build=$2
 impl=${3%%-*}
 variant=${3#"$impl"}
-extra=$(echo "$variant" | sed "s|-\([^-]*\)|$repo/tests/\1.config |g")
+extra=$(echo "-$ARCH${variant#-"$ARCH"}" | sed "s|-\([^-]*\)|$repo/tests/\1.config |g")
 common=${build%"$3"}
 shift 3
 
@@ -38,7 +39,8 @@ fi
 
 mkdir -p "$build"
 requested=$build/requested.config
-[ -e "$selftest.x86_64" ] && machine=$selftest.x86_64 || machine=
+[ "$ARCH" = arm64 ] && machine=$selftest.aarch64 || machine=$selftest.$ARCH
+[ -e "$machine" ] || machine=
 if grep -q rust/Kconfig "$tree/kernel/liveupdate/Kconfig"; then
 	luos='rust c'
 	sample=y

@@ -5,17 +5,18 @@
 # the kernel crate, and reports its line coverage. There is no report unless
 # all tests pass.
 #
-# usage: coverage.sh TREE BUILD OUT MODULE...
+# usage: coverage.sh TREE BUILD OUT CARGO GUEST MODULE...
 
 set -euo pipefail
 
 repo=$(realpath "$(dirname "$0")/..")
 tree=$1
 build=$2
-cargo=$3/cargo
+cargo=$4
+guest=$5
 kselftest=$3/kselftest
 out=$3/coverage
-modules=("${@:4}")
+modules=("${@:6}")
 modules=("${modules[@]/#/--module=}")
 
 rm -rf "$out"
@@ -26,7 +27,7 @@ ranges=$("$cargo/release/luo-coverage" ranges "$build/vmlinux")
 	--qemu_args "-d in_asm -dfilter $ranges -D $out/kunit.trace"
 
 "$cargo/release/luo-vm" selftest --impl rust --kernel "$build" --trace "$ranges" \
-	--kselftest "$kselftest" --guest "$cargo/x86_64-unknown-linux-gnu/release" \
+	--kselftest "$kselftest" --guest "$guest" \
 	"${modules[@]}" --out "$out"
 
 "$cargo/release/luo-coverage" report --source "$repo" --out "$out" "$build/vmlinux" "$out"/*.trace

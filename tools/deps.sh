@@ -2,15 +2,18 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Makes sure that the programs the builds and tests call are installed: root
-# on Debian gets them installed, anyone else is told which packages to install.
+# on Debian gets them installed, anyone else is told which packages to install. For
+# another processor than this machine's, Rust's library for it is put into STD.
 #
-# usage: deps.sh LOGDIR BINDGEN
+# usage: deps.sh LOGDIR BINDGEN ARCH [STD]
 
 set -eu
 
 here=$(dirname "$0")
 logs=$1
 bindgen=$2
+arch=$3
+std=${4:-}
 missing=
 
 # need FILE-OR-COMMAND PACKAGE
@@ -58,7 +61,16 @@ need patch patch
 need xz xz-utils
 need shellcheck shellcheck
 need dtc device-tree-compiler
-need qemu-system-x86_64 qemu-system-x86
+case $arch in
+x86_64)
+	need qemu-system-x86_64 qemu-system-x86
+	need x86_64-linux-gnu-gcc gcc-x86-64-linux-gnu
+	;;
+arm64)
+	need qemu-system-aarch64 qemu-system-arm
+	need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+	;;
+esac
 need /etc/ssl/certs/ca-certificates.crt ca-certificates
 
 if [ -n "$missing" ]; then
@@ -79,3 +91,7 @@ fi
 	RUSTC=/usr/bin/rustc "$here/step.sh" "Building bindgen" "$logs/bindgen.log" \
 		/usr/bin/cargo install --locked --quiet --version 0.72.1 \
 		--root "${bindgen%/bin/bindgen}" bindgen-cli
+
+[ -z "$std" ] || [ -e "$std" ] ||
+	"$here/step.sh" "Fetching Rust's library for $arch" "$logs/fetch-std.log" \
+		"$here/fetch-std.sh" "$arch" "$std"

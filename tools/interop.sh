@@ -3,23 +3,24 @@
 #
 # Runs the live update tests between two kernels that take turns, for each pair
 # FROM:TO of them, and shows in a grid what came of it. Kernels are named
-# VERSION-LUO, and found in OUT/linux-VERSION-LUO. A pair that has a TEST behind
-# it runs only that, FROM:TO:TEST, and is left out of the grid.
+# VERSION-LUO, and KERNELS is where they are built, with a % for their names. A pair
+# that has a TEST behind it runs only that, FROM:TO:TEST, and is left out of the grid.
 #
-# usage: interop.sh OUT GUEST PAIR...
+# usage: interop.sh OUT KERNELS "PAIR..." LUO-VM-SELFTEST...
 
 set -euo pipefail
 
 tools=$(dirname "$0")
 out=$1
-guest=$2
-shift 2
+built=$2
+read -ra pairs <<<"$3"
+shift 3
 # shellcheck source=tools/tally.sh
 . "$tools/tally.sh"
 kernels=()
 declare -A cell
 
-for pair; do
+for pair in "${pairs[@]}"; do
 	IFS=: read -r from to only <<<"$pair"
 	name=$from-to-$to${only:+-$only}
 	log=$out/logs/interop-$name.log
@@ -29,10 +30,9 @@ for pair; do
 	fi
 	status=0
 	"$tools/step.sh" "Live updates from $from to $to${only:+, $only}" "$log" \
-		"$out/cargo/release/luo-vm" selftest --guest "$guest" \
-		--impl "${from##*-}" --kernel "$out/linux-$from" \
-		--next-impl "${to##*-}" --next "$out/linux-$to" \
-		--kselftest "$out/kselftest" --out "$out/interop/$name" "${options[@]}" ||
+		"$@" --impl "${from##*-}" --kernel "${built/\%/$from}" \
+		--next-impl "${to##*-}" --next "${built/\%/$to}" \
+		--out "$out/interop/$name" "${options[@]}" ||
 		status=$?
 	[ "$status" -eq 0 ] || grep -E '^ *not ok|^# log: ' "$log" || true
 	tally "$log" "$status"

@@ -20,7 +20,7 @@ log=$build/test.log
 status=0
 # As in tools/vm/src/console.rs.
 complaint='WARNING: |BUG: |BUG [a-z0-9_-]+ \(|\bOops\b|KASAN: |KFENCE: |UBSAN: |Kernel panic|panicked at|'
-complaint+='general protection fault|Call Trace:|refcount_t: |INFO: .*(blocked|stall|lock|hung)|'
+complaint+='general protection fault|Unable to handle kernel|Internal error|Call [Tt]race:|refcount_t: |INFO: .*(blocked|stall|lock|hung)|'
 complaint+='DEBUG_LOCKS_WARN_ON|possible (circular|recursive) locking|ODEBUG: '
 
 fail() {
@@ -33,12 +33,25 @@ if lacks=$(grep '^CONFIG_' "$config" | grep -vxFf "$build/.config"); then
 	exit 1
 fi
 
+case $ARCH in
+arm64)
+	qemu="qemu-system-aarch64"
+	# As in tools/vm/src/arch.rs.
+	cpu=cortex-a72
+	! grep -qx CONFIG_ARM64_16K_PAGES=y "$build/.config" || cpu=cortex-a76
+	machine=(--qemu_args "-cpu $cpu")
+	;;
+*)
+	qemu="qemu-system-x86_64"
+	machine=(--kernel_args no_timer_check)
+	;;
+esac
 mkdir -p "$out/bin"
-ln -sf "$repo/tools/qemu-tcg.sh" "$out/bin/qemu-system-x86_64"
+ln -sf "$repo/tools/qemu-tcg.sh" "$out/bin/$qemu"
 rm -f "$out/kunit.json" "$log"
-PATH=$out/bin:$PATH "$tree/tools/testing/kunit/kunit.py" exec --arch x86_64 \
+PATH=$out/bin:$PATH "$tree/tools/testing/kunit/kunit.py" exec --arch "$ARCH" \
 	--build_dir "$build" --kunitconfig "$config" --json="$out/kunit.json" --timeout 120 \
-	--kernel_args 'kho=on liveupdate=on panic=-1 no_timer_check' "$@" "$filter" || status=$?
+	--kernel_args 'kho=on liveupdate=on panic=-1' "${machine[@]}" "$@" "$filter" || status=$?
 
 if [ ! -e "$out/kunit.json" ]; then
 	echo "KUnit: kunit.py gave no results, exit $status" >&2

@@ -4,7 +4,7 @@
 # Runs every checker over this directory, the kernel's own where there is one.
 # The Rust checkers get the flags that the kernel build gave its compiler.
 #
-# usage: lint.sh TREE BUILD OUT
+# usage: lint.sh TREE BUILD OUT CARGO-OUT
 
 # shellcheck disable=SC2317 # the functions are called through check()
 
@@ -14,6 +14,7 @@ repo=$(realpath "$(dirname "$0")/..")
 tree=$1
 build=$2
 out=$3
+cargo_out=$4
 failed=0
 export TERM=dumb
 # shellcheck source=tools/flags.sh
@@ -127,12 +128,12 @@ check checkpatch checkpatch -f "${kernel_c[@]}"
 check checkpatch-patches checkpatch_patches
 check tools-rustfmt "${cargo[@]}" /usr/bin/cargo-fmt fmt --check --all "${manifest[@]}"
 check tools-clippy "${cargo[@]}" /usr/bin/cargo-clippy clippy --locked --workspace --all-targets \
-	"${manifest[@]}" --target-dir "$out/cargo" -- -D warnings
+	"${manifest[@]}" --target-dir "$cargo_out/cargo" -- -D warnings
 # What is ours of it, and without building libFuzzer.
 fuzz=(--manifest-path tests/fuzz/Cargo.toml -p luo-fuzz -p kernel -p macros)
 check fuzz-rustfmt "${cargo[@]}" /usr/bin/cargo-fmt fmt --check "${fuzz[@]}"
 check fuzz-clippy "${cargo[@]}" CUSTOM_LIBFUZZER_PATH=/none/libnone.a /usr/bin/cargo-clippy clippy --locked \
-	--no-deps "${fuzz[@]}" --target-dir "$out/fuzz/clippy" -- -D warnings
+	--no-deps "${fuzz[@]}" --target-dir "$cargo_out/fuzz/clippy" -- -D warnings
 check shellcheck shellcheck tools/*.sh .ci/run
 check docs python3 tools/check-docs.py "$tree"
 

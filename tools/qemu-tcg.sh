@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Stands in for qemu-system-x86_64 before the real one in PATH, and takes back
+# Stands in for the QEMU of its name before the real one in PATH, and takes back
 # the hardware accelerators that kunit.py asks for first: QEMU hangs on a
 # /dev/kvm that is there but does not work.
 
@@ -16,4 +16,4 @@ while (($# > 0)); do
 	shift
 done
 
-PATH=${PATH#*:} exec qemu-system-x86_64 "${args[@]}"
+PATH=${PATH#*:} exec "$(basename "$0")" "${args[@]}"

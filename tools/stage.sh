@@ -24,8 +24,8 @@ if [ -d "$patches/$version" ]; then
 	linked=
 fi
 
-for left in .config include/config arch/x86/include/generated; do
-	if [ -e "$source/$left" ]; then
+for left in "$source"/.config "$source"/include/config "$source"/arch/*/include/generated; do
+	if [ -e "$left" ]; then
 		echo "$source was built in place: run 'make mrproper' in it first" >&2
 		exit 1
 	fi

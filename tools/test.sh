@@ -4,13 +4,14 @@
 # Runs parts of the test suite, whatever becomes of the others, and adds up what
 # they report.
 #
-# usage: test.sh OUT "PART..." MAKE...
+# usage: test.sh OUT LUO-VM "PART..." MAKE...
 
 set -euo pipefail
 
 out=$1
-read -ra parts <<<"$2"
-shift 2
+luo_vm=$2
+read -ra parts <<<"$3"
+shift 3
 make=("$@")
 # shellcheck source=tools/tally.sh
 . "$(dirname "$0")/tally.sh"
@@ -30,7 +31,7 @@ for name in "${parts[@]}"; do
 	case $name in
 	selftest-rust | selftest-c) part "$name" "${make[@]}" selftest IMPL="${name#*-}" ;;
 	same-on-both)
-		part "$name" "$out/cargo/release/luo-vm" compare "$out/selftest-c" "$out/selftest-rust"
+		part "$name" "$luo_vm" compare "$out/selftest-c" "$out/selftest-rust"
 		;;
 	*) part "$name" "${make[@]}" "$name" ;;
 	esac

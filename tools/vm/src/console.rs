@@ -14,7 +14,8 @@ static COMPLAINT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
         r"WARNING: |BUG: |BUG [\w-]+ \(|\bOops\b|KASAN: |KFENCE: |UBSAN: |Kernel panic|",
         r"panicked at|",
-        r"general protection fault|Call Trace:|refcount_t: |INFO: .*(blocked|stall|lock|hung)|",
+        r"general protection fault|Unable to handle kernel|Internal error|Call [Tt]race:|",
+        r"refcount_t: |INFO: .*(blocked|stall|lock|hung)|",
         r"DEBUG_LOCKS_WARN_ON|possible (circular|recursive) locking|ODEBUG: |",
         r"kmemleak: \d+ new suspected",
     ))
@@ -70,7 +71,8 @@ impl Line {
 
     /// Whether the kernel has crashed, or a part of it.
     pub fn crashes(&self) -> bool {
-        self.output().is_none() && self.text.starts_with("Oops: ")
+        let crash = ["Oops: ", "Internal error: "];
+        self.output().is_none() && crash.iter().any(|it| self.text.starts_with(it))
     }
 
     /// Whether the kernel complains here.

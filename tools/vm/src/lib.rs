@@ -8,6 +8,7 @@
 //! [`Run::failure`] judges a stage by that alone, [`tap`] reads what a test
 //! program printed, [`callbacks`] what the kernel's test code logged.
 
+mod arch;
 pub mod callbacks;
 mod console;
 mod initramfs;

@@ -24,6 +24,7 @@ use luo_vm::Line;
 use luo_vm::Run;
 use luo_vm::Vm;
 use std::collections::BTreeMap;
+use std::env;
 use std::fs;
 use std::iter;
 use std::num::NonZeroU32;
@@ -457,11 +458,13 @@ fn per_stage(args: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// Our own tests that their program lists when called with `list`.
+/// Our own tests, which their program lists when called with `list`: not the guest's, as that may be
+/// for another processor, but the one that was built with this program.
 pub fn ours(machine: &Machine, list: &str) -> Result<Vec<Test>> {
     let program = machine.guest.join(OURS);
-    let path = program.display();
-    let output = Command::new(&program)
+    let lister = env::current_exe()?.with_file_name(OURS);
+    let path = lister.display();
+    let output = Command::new(&lister)
         .arg(list)
         .output()
         .with_context(|| path.to_string())?;

@@ -2,6 +2,7 @@
 
 //! A virtual machine: what it boots, what it runs, how long it may take.
 
+use crate::arch::Arch;
 use crate::console::Line;
 use crate::initramfs;
 use crate::run::End;
@@ -24,11 +25,6 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
-const QEMU: &str = "qemu-system-x86_64";
-
-/// The kernel, in its build directory.
-const KERNEL: &str = "arch/x86/boot/bzImage";
-
 /// How long a kernel may be silent that has crashed: what waits for the one that did waits forever.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -38,7 +34,7 @@ pub enum Accel {
     /// Translated: works everywhere
     #[default]
     Tcg,
-    /// On the host's processor: where `/dev/kvm` works
+    /// On the host's processor: where that is of the kernel's architecture and `/dev/kvm` works
     Kvm,
     /// Translated, and each instruction takes a nanosecond of the guest's time
     Icount,
@@ -48,6 +44,7 @@ pub enum Accel {
 #[derive(Clone, Debug)]
 pub struct Vm {
     build: PathBuf,
+    arch: &'static Arch,
     files: Vec<(PathBuf, String)>,
     run: Vec<String>,
     stages: u32,
@@ -69,11 +66,13 @@ impl Vm {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
+        let arch = Arch::of(build);
         Self {
             build: build.to_owned(),
+            arch,
             files: vec![
                 (guest.join("init"), "/init".to_owned()),
-                (build.join(KERNEL), luo_guest::KERNEL.to_owned()),
+                (build.join(arch.kernel), luo_guest::KERNEL.to_owned()),
                 (program.to_owned(), format!("/bin/{name}")),
             ],
             run: vec![name],
@@ -113,7 +112,7 @@ impl Vm {
                 *to = luo_guest::ODD_KERNEL.to_owned();
             }
         }
-        self.file(&build.join(KERNEL), luo_guest::KERNEL)
+        self.file(&build.join(Arch::of(build).kernel), luo_guest::KERNEL)
     }
 
     /// Adds a file, to be found at `path` in the guest.
@@ -183,12 +182,12 @@ impl Vm {
         followed
     }
 
-    /// The kernel's check of its timer counts on a host with time to spare: hence
-    /// `no_timer_check`.
     fn cmdline(&self) -> String {
         format!(
-            "console=ttyS0 no_timer_check panic=-1 printk.devkmsg=on retain_initrd liveupdate=on {} \
+            "console={} {} panic=-1 printk.devkmsg=on retain_initrd liveupdate=on {} \
              LUO_STAGE=1 LUO_STAGES={} -- {}",
+            self.arch.console,
+            self.arch.params,
             self.params.join(" "),
             self.stages,
             self.run.join(" "),
@@ -202,8 +201,9 @@ impl Vm {
             Accel::Kvm => &["-accel", "kvm"],
             Accel::Icount => &["-accel", "tcg", "-icount", "shift=0,sleep=off"],
         };
-        Command::new(QEMU)
+        Command::new(self.arch.qemu)
             .args(accel)
+            .args(self.arch.machine(self.accel))
             .args(["-m", &self.memory])
             .args(["-smp", &self.cpus.to_string()])
             .args([
@@ -215,7 +215,7 @@ impl Vm {
                 "stdio",
             ])
             .arg("-kernel")
-            .arg(self.build.join(KERNEL))
+            .arg(self.build.join(self.arch.kernel))
             .arg("-initrd")
             .arg(initramfs)
             .args(["-append", &self.cmdline()])
@@ -224,7 +224,7 @@ impl Vm {
             .stdout(Stdio::piped())
             .stderr(log.try_clone()?)
             .spawn()
-            .context(QEMU)
+            .context(self.arch.qemu)
     }
 
     fn follow(&self, qemu: &mut Child, mut log: File, mut watch: impl FnMut(&Line)) -> Result<Run> {
