@@ -48,7 +48,7 @@
 //! Preserving takes time for each page, about 431 instructions for one that can be handed over
 //! where it is, and 2,800 for one that was never written, as all of a memfd is allocated; and all
 //! of it is pinned, so that it is neither swapped out nor moved. Therefore preserve while the guest
-//! runs, and in [huge pages](Ram::collapse), where one such step does for 512 pages.
+//! runs, and in [huge pages](Ram::collapse), where one such step does for 512 pages of 4 KiB.
 
 use crate::Session;
 use nix::{
@@ -58,24 +58,37 @@ use nix::{
         memfd::{memfd_create, MFdFlags},
         mman::{mmap, mmap_anonymous, munmap, MapFlags, ProtFlags},
     },
+    unistd::{sysconf, SysconfVar},
 };
 use std::{
     collections::BTreeMap,
     ffi::c_void,
     fmt,
-    fs::File,
+    fs::{self, File},
     io,
     num::NonZeroUsize,
     panic,
     ptr::NonNull,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        LazyLock,
+    },
     thread,
 };
 
-/// What a region's numbers are multiples of, in bytes.
-const PAGE: u64 = 4096;
-/// A huge page, in bytes.
-const HUGE: u64 = 2 << 20;
+/// What a region's numbers are multiples of: a page, in bytes.
+static PAGE: LazyLock<u64> = LazyLock::new(|| {
+    let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|size| size.try_into().ok()).unwrap_or(4096)
+});
+
+/// A huge page, in bytes: what the kernel says, or what a page of addresses of pages amounts to.
+static HUGE: LazyLock<u64> = LazyLock::new(|| {
+    let said = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
+    said.ok()
+        .and_then(|size| size.trim().parse().ok())
+        .unwrap_or(*PAGE / 8 * *PAGE)
+});
 
 /// A range of guest memory, and where it lies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -396,7 +409,7 @@ fn sizes(regions: &[Region]) -> Result<BTreeMap<u32, u64>, Error> {
             offset,
         } = *region;
         let wrong = |why| Err(Error::Layout { slot, why });
-        if size == 0 || (address | size | offset) % PAGE != 0 {
+        if size == 0 || (address | size | offset) % *PAGE != 0 {
             return wrong("it does not consist of whole pages");
         }
         // Files are as large as a signed number says.
@@ -451,11 +464,13 @@ impl Mapping {
     pub fn new(file: &File, offset: u64, size: u64) -> io::Result<Self> {
         let number = |value: u64| usize::try_from(value).map_err(|_| Errno::ENOMEM);
         let length = NonZeroUsize::new(number(size)?).ok_or(Errno::EINVAL)?;
-        let room_length = length.checked_add(2 * number(HUGE)?).ok_or(Errno::ENOMEM)?;
+        let room_length = length
+            .checked_add(2 * number(*HUGE)?)
+            .ok_or(Errno::ENOMEM)?;
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
         // SAFETY: The kernel chooses addresses that are unused.
         let room = unsafe { mmap_anonymous(None, room_length, ProtFlags::PROT_NONE, flags) }?;
-        let begin = room.addr().get().next_multiple_of(number(HUGE)?) + number(offset % HUGE)?;
+        let begin = room.addr().get().next_multiple_of(number(*HUGE)?) + number(offset % *HUGE)?;
         let mapping = Self {
             room,
             room_size: room_length.get(),
@@ -496,7 +511,7 @@ impl Mapping {
 
     /// Makes huge pages: the bytes in such pages, and why there are no more.
     fn collapse(&self) -> (u64, Option<Errno>) {
-        let huge = HUGE as usize;
+        let huge = *HUGE as usize;
         let whole = self.size - self.size % huge;
         let advise = |start, size, advice| {
             // SAFETY: The range is in the mapping, and what is in its pages stays the same.
@@ -505,7 +520,7 @@ impl Mapping {
         let pieces = || (0..whole).step_by(huge);
         // The kernel makes no huge page of nothing. If there is no memory, that fails as well.
         for start in pieces() {
-            let _ = advise(start, PAGE as usize, libc::MADV_POPULATE_READ);
+            let _ = advise(start, *PAGE as usize, libc::MADV_POPULATE_READ);
         }
         match advise(0, whole, libc::MADV_COLLAPSE) {
             Ok(_) => (whole as u64, None),
@@ -515,7 +530,7 @@ impl Mapping {
                     .filter(|&start| advise(start, huge, libc::MADV_COLLAPSE).is_ok())
                     .count();
                 let refused = (done * huge < whole).then_some(errno);
-                (done as u64 * HUGE, refused)
+                ((done * huge) as u64, refused)
             }
         }
     }
@@ -537,9 +552,9 @@ mod tests {
     /// Two regions around a hole, in one file, and one in a file of its own.
     fn regions() -> [Region; 3] {
         [
-            Region::new(0, 0, 2 * HUGE),
-            Region::new(1, 4 * HUGE, HUGE + PAGE).within(0, 2 * HUGE),
-            Region::new(7, 8 * HUGE, 3 * PAGE),
+            Region::new(0, 0, 2 * *HUGE),
+            Region::new(1, 4 * *HUGE, *HUGE + *PAGE).within(0, 2 * *HUGE),
+            Region::new(7, 8 * *HUGE, 3 * *PAGE),
         ]
     }
 
@@ -554,9 +569,9 @@ mod tests {
     fn a_file_is_as_large_as_its_regions() -> io::Result<()> {
         let ram = Ram::create(&regions())?;
         let size = |number| Some(ram.file(number)?.metadata().ok()?.len());
-        assert_eq!(size(0), Some(3 * HUGE + PAGE));
+        assert_eq!(size(0), Some(3 * *HUGE + *PAGE));
         assert_eq!(size(1), None);
-        assert_eq!(size(7), Some(3 * PAGE));
+        assert_eq!(size(7), Some(3 * *PAGE));
         Ok(())
     }
 
@@ -564,23 +579,23 @@ mod tests {
     fn regions_that_do_not_fit_are_refused() {
         let [first, second, third] = regions();
         assert!(why(&[first, second, third]).is_none());
-        assert!(why(&[first, Region::new(0, 8 * HUGE, PAGE)]).is_some());
-        assert!(why(&[first, Region::new(1, HUGE, HUGE)]).is_some());
-        assert!(why(&[first, second.within(0, HUGE)]).is_some());
+        assert!(why(&[first, Region::new(0, 8 * *HUGE, *PAGE)]).is_some());
+        assert!(why(&[first, Region::new(1, *HUGE, *HUGE)]).is_some());
+        assert!(why(&[first, second.within(0, *HUGE)]).is_some());
         assert!(why(&[Region::new(0, 0, 0)]).is_some());
-        assert!(why(&[Region::new(0, 0, PAGE + 1)]).is_some());
-        assert!(why(&[Region::new(0, PAGE.wrapping_neg(), 2 * PAGE)]).is_some());
-        assert!(why(&[Region::new(0, 0, PAGE).within(0, PAGE.wrapping_neg())]).is_some());
+        assert!(why(&[Region::new(0, 0, *PAGE + 1)]).is_some());
+        assert!(why(&[Region::new(0, PAGE.wrapping_neg(), 2 * *PAGE)]).is_some());
+        assert!(why(&[Region::new(0, 0, *PAGE).within(0, PAGE.wrapping_neg())]).is_some());
     }
 
     #[test]
     fn a_file_of_another_size_is_refused() -> io::Result<()> {
-        for (size, due) in [(2 * PAGE, 3 * PAGE), (4 * PAGE, 3 * PAGE)] {
+        for (size, due) in [(2 * *PAGE, 3 * *PAGE), (4 * *PAGE, 3 * *PAGE)] {
             let found = Ram::create(&[Region::new(7, 0, size)])?;
             let file = found.file(7).and_then(|file| file.try_clone().ok());
             let ram = Ram::new(&[Region::new(7, 0, due)], file.map(|file| (7, file)));
             assert!(
-                matches!(ram, Err(Error::Size { file: 7, found, due: 12288 }) if found == size)
+                matches!(ram, Err(Error::Size { file: 7, found, due: of }) if (found, of) == (size, due))
             );
         }
         let missing = Ram::new(&regions(), []);
@@ -594,7 +609,7 @@ mod tests {
         let mappings = ram.map()?;
         for (region, mapping) in ram.regions().iter().zip(&mappings) {
             assert_eq!(mapping.size() as u64, region.size);
-            assert_eq!(mapping.as_ptr() as u64 % HUGE, region.offset % HUGE);
+            assert_eq!(mapping.as_ptr() as u64 % *HUGE, region.offset % *HUGE);
             // SAFETY: It is the last byte of the mapping, and nobody else's.
             unsafe {
                 mapping
@@ -612,11 +627,11 @@ mod tests {
 
     #[test]
     fn an_odd_offset_is_mapped_where_huge_pages_fit() -> io::Result<()> {
-        let ram = Ram::create(&[Region::new(0, 0, 4 * HUGE)])?;
+        let ram = Ram::create(&[Region::new(0, 0, 4 * *HUGE)])?;
         let file = ram.file(0).ok_or(io::ErrorKind::NotFound)?;
-        let mapping = Mapping::new(file, HUGE + PAGE, 2 * HUGE)?;
-        assert_eq!(mapping.as_ptr() as u64 % HUGE, PAGE);
-        assert!(Mapping::new(file, 1, HUGE).is_err());
+        let mapping = Mapping::new(file, *HUGE + *PAGE, 2 * *HUGE)?;
+        assert_eq!(mapping.as_ptr() as u64 % *HUGE, *PAGE);
+        assert!(Mapping::new(file, 1, *HUGE).is_err());
         assert!(Mapping::new(file, 0, 0).is_err());
         assert!(Mapping::new(file, 0, u64::MAX).is_err());
         Ok(())
@@ -626,12 +641,12 @@ mod tests {
     fn collapsing_tells_what_it_did_and_changes_nothing() -> io::Result<()> {
         let ram = Ram::create(&regions())?;
         let file = ram.file(0).ok_or(io::ErrorKind::NotFound)?;
-        file.write_all_at(b"written", HUGE - 3)?;
+        file.write_all_at(b"written", *HUGE - 3)?;
         let collapsed = ram.collapse()?;
-        assert_eq!(collapsed.size, 3 * HUGE + 4 * PAGE);
-        assert!(collapsed.huge == 3 * HUGE || collapsed.refused.is_some());
+        assert_eq!(collapsed.size, 3 * *HUGE + 4 * *PAGE);
+        assert!(collapsed.huge == 3 * *HUGE || collapsed.refused.is_some());
         let mut read = [0; 7];
-        file.read_exact_at(&mut read, HUGE - 3)?;
+        file.read_exact_at(&mut read, *HUGE - 3)?;
         assert_eq!(&read, b"written");
         Ok(())
     }
