@@ -348,7 +348,7 @@ fn prepare(ram: &Ram) -> Result<Session> {
     Ok(session)
 }
 
-fn main() -> Result<()> {
+pub fn run() -> Result<()> {
     let device = Device::open().context("/dev/liveupdate")?;
     let previous = device.retrieve_session(SESSION).map(Some);
     let guest = match previous.or_else(absent)? {
