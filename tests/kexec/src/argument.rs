@@ -4,10 +4,8 @@
 //! writes a byte too many gets `EFAULT`.
 
 use anyhow::{Context, Result};
-use nix::{
-    sys::mman::{mmap_anonymous, mprotect, munmap, MapFlags, ProtFlags},
-    unistd::{sysconf, SysconfVar},
-};
+use luo_guest::PAGE;
+use nix::sys::mman::{mmap_anonymous, mprotect, munmap, MapFlags, ProtFlags};
 use std::{
     ffi::{c_ulong, c_void},
     io,
@@ -67,9 +65,8 @@ pub struct Guarded {
 
 impl Guarded {
     pub fn new(bytes: &[u8]) -> Result<Self> {
-        let page = sysconf(SysconfVar::PAGE_SIZE)?.context("no page size")? as usize;
-        let accessible = (bytes.len() + 1).next_multiple_of(page);
-        let whole = NonZero::new(accessible + page).context("empty map")?;
+        let accessible = (bytes.len() + 1).next_multiple_of(*PAGE);
+        let whole = NonZero::new(accessible + *PAGE).context("empty map")?;
         // SAFETY: A new map takes no other memory's place.
         let map =
             unsafe { mmap_anonymous(None, whole, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE)? };

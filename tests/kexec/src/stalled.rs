@@ -4,12 +4,12 @@
 //! the memory of whoever keeps the kernel waiting.
 
 use anyhow::{ensure, Context, Result};
+use luo_guest::PAGE;
 use nix::{
     errno::Errno,
     libc,
     poll::{poll, PollFd, PollFlags},
     sys::mman::{mmap_anonymous, munmap, MapFlags, ProtFlags},
-    unistd::{sysconf, SysconfVar},
 };
 use std::{
     ffi::{c_ulong, c_void},
@@ -75,8 +75,7 @@ unsafe impl Sync for Stalled {}
 
 impl Stalled {
     pub fn new(bytes: &[u8]) -> Result<Self> {
-        let size = sysconf(SysconfVar::PAGE_SIZE)?.context("no page size")? as usize;
-        let size = NonZero::new(size).context("no page size")?;
+        let size = NonZero::new(*PAGE).context("no page size")?;
         ensure!(bytes.len() <= size.get(), "more than a page");
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: A new map takes no other memory's place.

@@ -12,6 +12,8 @@ pub mod vm;
 use anyhow::Context;
 use anyhow::Result;
 use liveupdate::kexec;
+use nix::unistd::sysconf;
+use nix::unistd::SysconfVar;
 use serde::Deserialize;
 use serde::Serialize;
 use std::ffi::CString;
@@ -22,6 +24,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::LazyLock;
 use xxhash_rust::xxh64::Xxh64;
 
 /// Tag of a [`Report`] in the kernel's log.
@@ -41,9 +44,9 @@ pub const PANICS: &str = "-panic";
 pub const REFUSED: &str = "refused what the previous kernel handed over";
 
 /// Where the guest finds the kernel for the next stage.
-pub const KERNEL: &str = "/boot/bzImage";
+pub const KERNEL: &str = "/boot/vmlinuz";
 /// Where it finds the one for odd stages, if that is another.
-pub const ODD_KERNEL: &str = "/boot/bzImage-odd";
+pub const ODD_KERNEL: &str = "/boot/vmlinuz-odd";
 
 /// A kernel parameter: to hand memfds over in a format that only the handler in Rust has.
 pub const RUNS: &str = "liveupdate.memfd=runs";
@@ -113,11 +116,31 @@ pub struct File {
     pub checksum: u64,
 }
 
+/// The size of a page, in bytes: that of the kernel that runs, which was built for it.
+pub static PAGE: LazyLock<usize> = LazyLock::new(|| {
+    let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|size| size.try_into().ok())
+        .expect("every kernel tells it")
+});
+
 /// The processor's timestamp counter, which goes on across a kexec. Where QEMU runs with
 /// `-icount shift=0`, it advances by one with each instruction, and in a nanosecond.
+#[cfg(target_arch = "x86_64")]
 pub fn timestamp() -> u64 {
     // SAFETY: Every x86-64 processor has the counter, and Linux lets programs read it.
     unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+/// The same of arm64: the counter of its virtual timer, if that counts nanoseconds.
+#[cfg(target_arch = "aarch64")]
+pub fn timestamp() -> u64 {
+    let now;
+    // SAFETY: Every processor has the counter, and Linux lets programs read it. The barrier keeps
+    // it from being read ahead of what is to be measured.
+    unsafe {
+        std::arch::asm!("isb", "mrs {now}, cntvct_el0", now = out(reg) now, options(nostack))
+    };
+    now
 }
 
 /// The size of a file, and the XXH64 of what is in it, read from its start to its end.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const KERNEL: &str = crate::KERNEL;
 /// The guest's own initramfs.
 pub const INITRAMFS: &str = "/boot/initramfs-guest";
-/// The VMM.
+/// The VMM: guest and host are both of x86-64.
 pub const VMM: &str = "/usr/bin/qemu-system-x86_64";
 /// The guest's memory, in MiB.
 pub const MEMORY_MIB: u64 = 128;

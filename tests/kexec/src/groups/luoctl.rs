@@ -15,7 +15,7 @@ use crate::{
 };
 use anyhow::{bail, ensure, Context, Result};
 use liveupdate::Device;
-use luo_guest::Next;
+use luo_guest::{Next, KERNEL, PAGE};
 use nix::{
     errno::Errno,
     fcntl::{fcntl, FcntlArg::F_SETFD, FdFlag},
@@ -69,7 +69,9 @@ const NOTED: &str = "the blue one is spare\n";
 
 /// More than a page, and not of whole pages.
 fn long() -> Vec<u8> {
-    (0..10_000).map(|number| (number % 251) as u8).collect()
+    (0..*PAGE * 5 / 2)
+        .map(|number| (number % 251) as u8)
+        .collect()
 }
 
 /// What a command came to.
@@ -169,8 +171,8 @@ fn look(_: &mut World) -> Result<()> {
         ensure!(status.contains(line), "no '{line}' in {status}");
     }
     same!(done("luoctl list", 0)?, "");
-    let check = "luoctl check --kernel /boot/bzImage --command-line liveupdate=on";
-    let check = done(check, 0)?;
+    let check = format!("luoctl check --kernel {KERNEL} --command-line liveupdate=on");
+    let check = done(&check, 0)?;
     ensure!(check.contains("has the strings of live update"), "{check}");
     Ok(())
 }
@@ -327,20 +329,17 @@ fn put(world: &mut World) -> Result<()> {
 }
 
 fn kexec_refused(_: &mut World) -> Result<()> {
-    let refused = done(
-        "luoctl kexec --kernel /boot/bzImage --command-line quiet",
-        1,
-    )?;
+    let kexec = format!("--kernel {KERNEL} --command-line quiet");
+    let refused = done(&format!("luoctl kexec {kexec}"), 1)?;
     ensure!(
         refused.contains("FAILED  next liveupdate=: not given, so live update is off\n"),
         "{refused}"
     );
-    let force = "luoctl kexec --force --load-only --kernel /boot/bzImage --command-line quiet";
-    let said = run(force)?;
+    let said = run(&format!("luoctl kexec --force --load-only {kexec}"))?;
     same!(said.status, 0);
     let forced = [
         "luoctl: next liveupdate=: not given, so live update is off",
-        "luoctl: loaded: /boot/bzImage",
+        &format!("luoctl: loaded: {KERNEL}"),
     ];
     same!(said.err.lines().collect::<Vec<_>>(), forced);
     let load = "luoctl kexec --load-only --command-line liveupdate=on --kernel";

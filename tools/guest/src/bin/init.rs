@@ -7,7 +7,7 @@
 //! `--` as arguments: `LUO_STAGE=1 LUO_STAGES=3 -- PROGRAM -s @stage@` runs
 //! `/bin/PROGRAM -s 1` and, where that exits 0, boots into stage 2.
 //! A parameter that begins with `stage3:` is one, without that, for the kernels from stage 3 on.
-//! `/boot/bzImage` is the next kernel, or takes turns with `/boot/bzImage-odd`, and the
+//! `/boot/vmlinuz` is the next kernel, or takes turns with `/boot/vmlinuz-odd`, and the
 //! initramfs that we came from, kept by `retain_initrd`, its initramfs: the image does not
 //! have to contain itself.
 
