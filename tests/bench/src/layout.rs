@@ -7,6 +7,7 @@ use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
 use liveupdate::Device;
+use luo_guest::PAGE;
 use nix::errno::Errno;
 use nix::fcntl::fallocate;
 use nix::fcntl::FallocateFlags;
@@ -25,16 +26,16 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 
-const PAGE: usize = 4096;
-
-/// So many pages are a huge one.
-const HUGE: usize = 512;
+/// So many pages are a huge one: as many as a page has room for addresses.
+fn huge() -> usize {
+    *PAGE / size_of::<u64>()
+}
 
 /// Pages are neighbours if they come in runs of so many on average.
 const RUN: usize = 64;
 
 /// More pages to take, as some have no partner to be kept apart from.
-const SPARE: usize = 1024 * PAGE;
+const SPARE: usize = 1024;
 
 /// Where a mapping starts, so that it is aligned to huge pages.
 const ADDRESS: NonZeroUsize = NonZeroUsize::new(1 << 40).expect("not 0");
@@ -46,7 +47,7 @@ pub enum Layout {
     Neighbours,
     /// Hardly any beside another
     Scattered,
-    /// In folios of 2 MiB
+    /// In huge pages
     Huge,
 }
 
@@ -67,7 +68,7 @@ impl Layout {
         let mut between = None;
         match self {
             Self::Neighbours => (),
-            Self::Scattered => between = Some(checker(device, 2 * bytes + SPARE)?),
+            Self::Scattered => between = Some(checker(device, 2 * bytes + SPARE * *PAGE)?),
             Self::Huge => {
                 fallocate(&file, FallocateFlags::empty(), 0, bytes as i64)?;
                 let mapping = map(&file, bytes)?;
@@ -133,10 +134,10 @@ fn checker(device: &Device, bytes: usize) -> Result<File> {
     let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
     let frames = frames(&file, bytes)?;
     let taken: HashSet<_> = frames.iter().copied().collect();
-    for (from, frame) in (0..).step_by(PAGE).zip(frames) {
+    for (from, frame) in (0..).step_by(*PAGE).zip(frames) {
         // The two would be merged if both were free.
         if frame % 2 == 0 && taken.contains(&(frame + 1)) {
-            fallocate(&file, hole, from, PAGE as i64)?;
+            fallocate(&file, hole, from, *PAGE as i64)?;
         }
     }
     Ok(file)
@@ -157,8 +158,8 @@ fn frames(file: &File, bytes: usize) -> Result<Vec<u64>> {
     const FRAME: u64 = (1 << 55) - 1;
 
     let mapping = map(file, bytes)?;
-    let mut entries = vec![0; bytes / PAGE * size_of::<u64>()];
-    let offset = mapping.addr().get() / PAGE * size_of::<u64>();
+    let mut entries = vec![0; bytes / *PAGE * size_of::<u64>()];
+    let offset = mapping.addr().get() / *PAGE * size_of::<u64>();
     File::open("/proc/self/pagemap")?.read_exact_at(&mut entries, offset as u64)?;
     // SAFETY: It was mapped here, and nobody else knows of it.
     unsafe { munmap(mapping, bytes) }?;
@@ -170,7 +171,7 @@ fn frames(file: &File, bytes: usize) -> Result<Vec<u64>> {
     frames.collect()
 }
 
-/// Whether each 512 pages are one folio, as `/proc/kpageflags` tells.
+/// Whether the pages are in huge ones, each of them a folio, as `/proc/kpageflags` tells.
 fn all_huge(frames: &[u64]) -> Result<bool> {
     const HEAD: u64 = 1 << 15;
     const TAIL: u64 = 1 << 16;
@@ -181,9 +182,10 @@ fn all_huge(frames: &[u64]) -> Result<bool> {
         kernel.read_exact_at(&mut flags, frame * size_of::<u64>() as u64)?;
         Ok(u64::from_ne_bytes(flags) & flag != 0)
     };
-    for folio in frames.chunks(HUGE) {
+    let huge = huge();
+    for folio in frames.chunks(huge) {
         let (first, last) = (folio[0], folio[folio.len() - 1]);
-        let whole = first % HUGE as u64 == 0 && last - first + 1 == HUGE as u64;
+        let whole = first % huge as u64 == 0 && last - first + 1 == huge as u64;
         if !whole || !has(first, HEAD)? || !has(last, TAIL)? {
             return Ok(false);
         }
