@@ -8,18 +8,16 @@
 
 mod memfd;
 
-pub use memfd::{Fate, Fates, File, Memfd, PAGE_SIZE, SEALS};
+pub use memfd::{Fate, Fates, File, Memfd, SEALS};
 
-use crate::preserved;
+use crate::{abi::ABI, preserved};
 use anyhow::{Context, Result};
-use luo_guest::{DAMAGED, PANICS};
+use luo_guest::{DAMAGED, PAGE, PANICS};
 use nix::errno::Errno::{self, ENODATA, ENOENT};
 use std::{cmp::Reverse, collections::BTreeMap, ops::RangeInclusive};
 
-/// How many entries a block has, and how large they are.
-const SESSIONS: usize = 51;
+/// How large the entries of blocks are.
 const SESSION_SIZE: usize = 80;
-const FILES: usize = 63;
 const FILE_SIZE: usize = 64;
 const FLB_SIZE: usize = 64;
 const HEADER_SIZE: usize = 16;
@@ -183,7 +181,7 @@ impl Steps {
                 self.place(memfd::entry(file, offset));
                 self.push(Step::Follow, 0);
                 // Flags are in the upper bits, which go.
-                return self.push(Step::Left, PAGE_SHIFT);
+                return self.push(Step::Left, page_shift());
             }
         };
         for _ in 0..=further {
@@ -198,7 +196,7 @@ impl Steps {
 
     /// From the address of a page to the number of its frame, and so much more.
     fn frame(&mut self, more: u64) {
-        self.push(Step::Right, PAGE_SHIFT);
+        self.push(Step::Right, page_shift());
         self.push(Step::Add, more);
     }
 
@@ -262,9 +260,15 @@ pub struct HandOver {
 }
 
 /// The sessions fill two blocks and begin a third.
-pub const LAST_SESSION: usize = 2 * SESSIONS;
+pub fn last_session() -> usize {
+    2 * ABI.sessions
+}
+
 /// The files of the first session do the same.
-const LAST_FILE: usize = 2 * FILES;
+fn last_file() -> usize {
+    2 * ABI.files
+}
+
 /// The second session has a file that needs all FLBs, and two that need the second one.
 pub const SHARING: usize = 3;
 
@@ -276,11 +280,11 @@ pub fn name(session: usize) -> Vec<u8> {
 impl HandOver {
     /// The sound one.
     pub fn sound() -> Self {
-        let mut sessions: BTreeMap<_, _> = (0..=LAST_SESSION)
+        let mut sessions: BTreeMap<_, _> = (0..=last_session())
             .map(|session| (name(session), BTreeMap::new()))
             .collect();
         // A file's number is its token, and one more than its place.
-        sessions.insert(name(0), (1..).zip(1..).take(LAST_FILE + 1).collect());
+        sessions.insert(name(0), (1..).zip(1..).take(last_file() + 1).collect());
         sessions.insert(name(1), (1..).zip(1001..).take(SHARING).collect());
         Self {
             sessions,
@@ -328,14 +332,14 @@ impl Damage {
     }
 }
 
-const fn session_word(session: usize, offset: usize) -> Place {
-    let at = HEADER_SIZE + session % SESSIONS * SESSION_SIZE;
-    Place(Page::Sessions(session / SESSIONS), at + offset)
+fn session_word(session: usize, offset: usize) -> Place {
+    let at = HEADER_SIZE + session % ABI.sessions * SESSION_SIZE;
+    Place(Page::Sessions(session / ABI.sessions), at + offset)
 }
 
-const fn file_word(session: usize, file: usize, offset: usize) -> Place {
-    let at = HEADER_SIZE + file % FILES * FILE_SIZE;
-    Place(Page::Files(session, file / FILES), at + offset)
+fn file_word(session: usize, file: usize, offset: usize) -> Place {
+    let at = HEADER_SIZE + file % ABI.files * FILE_SIZE;
+    Place(Page::Files(session, file / ABI.files), at + offset)
 }
 
 /// A word of one of the driver's FLBs. Those of the kernel tree's own test come first.
@@ -347,10 +351,13 @@ const fn flb_word(flb: usize, offset: usize) -> Place {
 }
 
 const MAX: u64 = u64::MAX;
-const PAGE_SHIFT: u64 = 12;
 const BEYOND_MEMORY: u64 = 1 << 40;
 /// The registers of the processor's interrupt controller.
 const MMIO: u64 = 0xfee0_0000;
+
+fn page_shift() -> u64 {
+    PAGE.ilog2().into()
+}
 
 /// Values that are no address of a page that was handed over, whatever stood there before.
 const NO_PAGES: [(&str, Value); 8] = [
@@ -442,7 +449,7 @@ const TELLING: &[&str] = &[
     "file-count-one-more",
     "token-twice",
     "flbs_pa-one-more",
-    "flb-count-64",
+    "flb-count-beyond-table",
     "flb-files-one-more",
     "liveupdate-off",
     "sessions_pa-mmio-liveupdate-off",
@@ -533,7 +540,7 @@ fn root_record(table: &mut Table) {
         (
             "zero",
             Value::Number(0),
-            Due::Taken(|it| it.without(0..=LAST_SESSION)),
+            Due::Taken(|it| it.without(0..=last_session())),
         ),
         // Its version is no address, nor is the number of pages of FLBs.
         ("root", Value::Address(Page::Root), Due::Refused(NEXT)),
@@ -546,7 +553,7 @@ fn root_record(table: &mut Table) {
         (
             "second-block",
             Value::Address(Page::Sessions(1)),
-            Due::Taken(|it| it.without(0..=SESSIONS - 1)),
+            Due::Taken(|it| it.without(0..=ABI.sessions - 1)),
         ),
     ] {
         table.word(&format!("sessions_pa-{what}"), place, value, due);
@@ -587,8 +594,8 @@ fn blocks(table: &mut Table) {
     }
 
     let next = Place(Page::Sessions(0), header::NEXT);
-    let only_first = Due::Taken(|it| it.without(SESSIONS..=LAST_SESSION));
-    let no_middle = Due::Taken(|it| it.without(SESSIONS..=2 * SESSIONS - 1));
+    let only_first = Due::Taken(|it| it.without(ABI.sessions..=last_session()));
+    let no_middle = Due::Taken(|it| it.without(ABI.sessions..=2 * ABI.sessions - 1));
     table.word("sessions-next-0-zero", next, Value::Number(0), only_first);
     let third = Value::Address(Page::Sessions(2));
     table.word("sessions-next-0-third", next, third, no_middle);
@@ -613,7 +620,7 @@ fn blocks(table: &mut Table) {
         (
             "one-less",
             Value::Plus(MAX),
-            Due::Taken(|it| it.without(SESSIONS - 1..=SESSIONS - 1)),
+            Due::Taken(|it| it.without(ABI.sessions - 1..=ABI.sessions - 1)),
         ),
         ("one-more", Value::Plus(1), Due::Refused(COUNT)),
         ("maximum", Value::Number(MAX), Due::Refused(COUNT)),
@@ -625,7 +632,7 @@ fn blocks(table: &mut Table) {
         (
             "zero",
             Value::Number(0),
-            Due::Taken(|it| it.without(LAST_SESSION..=LAST_SESSION)),
+            Due::Taken(|it| it.without(last_session()..=last_session())),
         ),
         ("one-more", Value::Plus(1), Due::Refused(NAME)),
         ("maximum", Value::Number(MAX), Due::Refused(COUNT)),
@@ -654,16 +661,17 @@ fn sessions(table: &mut Table) {
     table.word("name-empty", place, Value::Number(0), Due::Refused(NAME));
     table.word("name-twice", place, first, Due::Refused(NAME));
     table.endless("name-endless", place, 8, Due::Refused(NAME));
-    let place = session_word(LAST_SESSION, session::NAME);
+    let place = session_word(last_session(), session::NAME);
     table.word("name-of-last-twice", place, first, Due::Refused(NAME));
-    // From "s102" to "t102".
+    // From "s102" to "t102", say.
     table.word(
         "name-another",
         place,
         Value::Plus(1),
         Due::Taken(|it| {
-            it.without(LAST_SESSION..=LAST_SESSION);
-            it.sessions.insert(b"t102".to_vec(), BTreeMap::new());
+            it.without(last_session()..=last_session());
+            let name = format!("t{}", last_session()).into_bytes();
+            it.sessions.insert(name, BTreeMap::new());
         }),
     );
 
@@ -727,7 +735,7 @@ fn sessions(table: &mut Table) {
 }
 
 fn files(table: &mut Table) {
-    let place = file_word(0, LAST_FILE, file::COMPATIBLE);
+    let place = file_word(0, last_file(), file::COMPATIBLE);
     let due = Due::Refused("luo_file_ser.compatible");
     table.endless("compatible-of-file-endless", place, 6, due);
     for (what, value, due) in [
@@ -739,8 +747,8 @@ fn files(table: &mut Table) {
         table.word(&name, place, value, Due::Refused(due));
     }
 
-    let place = file_word(0, LAST_FILE, file::TOKEN);
-    for file in [0, LAST_FILE - 1] {
+    let place = file_word(0, last_file(), file::TOKEN);
+    for file in [0, last_file() - 1] {
         let value = Value::Copy(file_word(0, file, file::TOKEN));
         let due = Due::Refused("luo_file_ser.token");
         let name = if file == 0 {
@@ -752,7 +760,7 @@ fn files(table: &mut Table) {
     }
     fn retoken(it: &mut HandOver, token: u64) {
         let files = it.sessions.get_mut(&name(0)).expect("the first session");
-        let number = files.remove(&(LAST_FILE as u64 + 1));
+        let number = files.remove(&(last_file() as u64 + 1));
         files.insert(token, number.expect("its last file"));
     }
     let due = Due::Taken(|it| retoken(it, MAX));
@@ -763,9 +771,9 @@ fn files(table: &mut Table) {
     // The driver keeps a number there, up to 32 bits.
     let due = Due::Taken(|it| {
         let files = it.sessions.get_mut(&name(0)).expect("the first session");
-        files.insert(LAST_FILE as u64 + 1, LAST_FILE as u32 + 1001);
+        files.insert(last_file() as u64 + 1, last_file() as u32 + 1001);
     });
-    let place = file_word(0, LAST_FILE, file::DATA);
+    let place = file_word(0, last_file(), file::DATA);
     table.word("data-of-file-another", place, Value::Plus(1000), due);
 }
 
@@ -794,7 +802,7 @@ fn flbs(table: &mut Table) {
             Due::Taken(|it| it.flbs[2] = Err(ENOENT)),
         ),
         ("one-more", Value::Plus(1), Due::Refused(FLB_NAME)),
-        ("64", Value::Number(64), too_many),
+        ("beyond-table", Value::Number(ABI.flbs as u64 + 1), too_many),
         ("maximum", Value::Number(MAX), too_many),
     ] {
         table.word(&format!("flb-count-{what}"), place, value, due);
@@ -858,12 +866,12 @@ fn flips(table: &mut Table) {
                 Place(Page::Files(0, random.usize(..3)), 8 * random.usize(..2)),
                 Place(Page::Flbs, 8 * random.usize(..2)),
                 session_word(
-                    random.usize(..=LAST_SESSION),
+                    random.usize(..=last_session()),
                     8 * random.usize(..SESSION_SIZE / 8),
                 ),
                 file_word(
                     0,
-                    random.usize(..=LAST_FILE),
+                    random.usize(..=last_file()),
                     words[random.usize(..words.len())],
                 ),
                 flb_word(random.usize(..3), words[random.usize(..words.len())]),
@@ -961,6 +969,6 @@ pub fn root_record_address() -> Result<u64> {
     values
         .flat_map(|properties| properties.chunks_exact(20).take(2))
         .filter_map(|property| Some(u64::from_ne_bytes(*property.last_chunk()?)))
-        .find(|value| value % 4096 == 0)
+        .find(|value| value % *PAGE as u64 == 0)
         .context("KHO preserves no LUO")
 }

@@ -4,6 +4,7 @@
 
 use anyhow::{ensure, Context, Result};
 use liveupdate::Session;
+use luo_guest::PAGE;
 use nix::{
     errno::Errno::{self, EPERM},
     fcntl::{fallocate, FallocateFlags},
@@ -26,8 +27,6 @@ use std::{
     },
     ptr::NonNull,
 };
-
-pub const PAGE: usize = 4096;
 
 /// A memory file with the given content, at position 0, which may be sealed.
 pub fn memfd(content: &[u8]) -> Result<File> {
@@ -89,14 +88,14 @@ pub fn description(file: &File) -> Result<String> {
     let file = reopen(file, File::options().read(true))?;
     let data = data(&file)?;
     let mut digest = DefaultHasher::new();
-    let mut buffer = vec![0; 256 * PAGE];
+    let mut buffer = vec![0; 256 * *PAGE];
     for range in &data {
         let mut at = u64::try_from(range.start)?;
         let end = u64::try_from(range.end)?;
         while at < end {
             let left = usize::try_from(end - at)?.min(buffer.len());
             file.read_exact_at(&mut buffer[..left], at)?;
-            for page in buffer[..left].chunks(PAGE) {
+            for page in buffer[..left].chunks(*PAGE) {
                 if page.iter().any(|&byte| byte != 0) {
                     (at, page).hash(&mut digest);
                 }
@@ -139,7 +138,7 @@ pub fn expect_frozen(file: &File) -> Result<()> {
     refused!(file.set_len(size + 1), EPERM);
     refused!(file.set_len(size - 1), EPERM);
     refused!(allocate(file), EPERM);
-    refused!(punch(file, PAGE as i64), EPERM);
+    refused!(punch(file, *PAGE as i64), EPERM);
     same!(file.metadata()?.len(), size);
     let first = &content(file)?[..1];
     same!(done!(file.write_at(first, 0)), 1);
@@ -151,7 +150,7 @@ pub fn expect_thawed(file: &File) -> Result<()> {
     let size = file.metadata()?.len();
     same!(done!(file.write_at(b"+", size)), 1);
     same!(file.metadata()?.len(), size + 1);
-    done!(file.set_len(size + 8192));
+    done!(file.set_len(size + 2 * *PAGE as u64));
     done!(file.set_len(size));
     done!(allocate(file));
     Ok(())
@@ -176,7 +175,7 @@ pub struct Map {
 impl Map {
     /// The page of a file at `offset`.
     pub fn new(file: &File, offset: u64) -> Result<Self> {
-        Self::of(file, offset, PAGE)
+        Self::of(file, offset, *PAGE)
     }
 
     /// All of a file.
@@ -202,11 +201,11 @@ impl Map {
         const NUMBER: u64 = (1 << 55) - 1;
 
         // With this, the pages are where the map is.
-        for at in (0..self.size.get()).step_by(PAGE) {
+        for at in (0..self.size.get()).step_by(*PAGE) {
             self.read_at(at);
         }
-        let mut entries = vec![0; self.size.get().div_ceil(PAGE) * size_of::<u64>()];
-        let offset = self.start.addr().get() / PAGE * size_of::<u64>();
+        let mut entries = vec![0; self.size.get().div_ceil(*PAGE) * size_of::<u64>()];
+        let offset = self.start.addr().get() / *PAGE * size_of::<u64>();
         File::open("/proc/self/pagemap")?.read_exact_at(&mut entries, offset as u64)?;
         let entries = entries.chunks_exact(size_of::<u64>()).map(|entry| {
             let entry = u64::from_ne_bytes(entry.try_into()?);

@@ -12,6 +12,7 @@
 
 #[macro_use]
 mod check;
+mod abi;
 mod argument;
 mod damage;
 mod differences;

@@ -3,8 +3,8 @@
 //! What the kernel does with memory of files: whom it is charged to, whether it is swapped out,
 //! whether it is in huge pages.
 
-use crate::file::PAGE;
 use anyhow::{ensure, Context, Result};
+use luo_guest::PAGE;
 use nix::{
     errno::Errno,
     libc::{swapoff, swapon},
@@ -111,13 +111,13 @@ impl Swap {
         let disk = File::options().write(true).open(path).context(path)?;
         ensure!(disk.metadata()?.file_type().is_block_device(), path);
         let sectors = fs::read_to_string("/sys/class/block/ram0/size")?;
-        let pages = sectors.trim().parse::<u32>()? / 8;
+        let pages = u32::try_from(sectors.trim().parse::<usize>()? * 512 / *PAGE)?;
 
-        let mut header = vec![0; PAGE];
+        let mut header = vec![0; *PAGE];
         // The version, and the last page.
         header[1024..1028].copy_from_slice(&1u32.to_ne_bytes());
         header[1028..1032].copy_from_slice(&(pages - 1).to_ne_bytes());
-        header[PAGE - Self::MAGIC.len()..].copy_from_slice(Self::MAGIC);
+        header[*PAGE - Self::MAGIC.len()..].copy_from_slice(Self::MAGIC);
         disk.write_all_at(&header, 0)?;
         disk.sync_all()?;
         // SAFETY: The path is NUL-terminated.
@@ -146,7 +146,7 @@ pub fn in_huge_pages<T>(body: impl FnOnce() -> T) -> Result<T> {
 
 /// Makes small pages of the huge ones of a file. They stay where they are.
 pub fn split_huge_pages(file: &File) -> Result<()> {
-    let pages = file.metadata()?.len().div_ceil(PAGE as u64);
+    let pages = file.metadata()?.len().div_ceil(*PAGE as u64);
     let which = format!("/proc/self/fd/{},0x0,{pages:#x}", file.as_raw_fd());
     fs::write("/sys/kernel/debug/split_huge_pages", which).context("no huge pages")
 }
@@ -158,7 +158,7 @@ pub fn scratch_areas() -> Result<Vec<Range<u64>>> {
         let text = fs::read_to_string(&path).context(path)?;
         let numbers = text.lines().map(|line| {
             let digits = line.strip_prefix("0x").unwrap_or(line);
-            Ok(u64::from_str_radix(digits, 16)? / PAGE as u64)
+            Ok(u64::from_str_radix(digits, 16)? / *PAGE as u64)
         });
         numbers.collect()
     };

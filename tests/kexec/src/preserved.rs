@@ -3,7 +3,9 @@
 //! How much KHO preserves for the next kernel, counted where KHO notes it: in a radix tree of
 //! pages, whose format is that of `include/linux/kho/abi/kexec_handover.h`.
 
+use crate::abi::ABI;
 use anyhow::{Context, Result};
+use luo_guest::PAGE;
 use std::{
     fs::{self, File},
     os::unix::fs::FileExt,
@@ -16,8 +18,8 @@ const KHO: &str = "/sys/kernel/debug/kho";
 const FDT: &str = "/sys/kernel/debug/kho/out/fdt";
 /// What the previous kernel left, if it left anything.
 const PREVIOUS: &str = "/sys/kernel/debug/kho/in";
-/// How many levels of tables there are above the bitmaps.
-const TABLES: u32 = 5;
+/// In how many bytes the headers of `/proc/kcore` are.
+const HEADERS: usize = 4096;
 
 /// How many pages, or larger blocks of them, KHO preserves now; a kernel that came with a live
 /// update does not tell, nor does one without KHO.
@@ -26,7 +28,7 @@ pub fn blocks() -> Result<Option<u64>> {
         return Ok(None);
     }
     let root = root(&tree()?).with_context(|| format!("{FDT} names no tree"))?;
-    Memory::open()?.keys(root, TABLES).map(Some)
+    Memory::open()?.keys(root, ABI.tables).map(Some)
 }
 
 /// The device tree that the next kernel gets. debugfs shows it in its first size only: without the
@@ -61,7 +63,7 @@ impl Memory {
         let kcore = File::open("/proc/kcore").context("/proc/kcore")?;
         // ELF: program headers of 7 numbers follow a header of 8, its last one beginning with
         // their count.
-        let header = page(&kcore, 0)?;
+        let header = words(&kcore, 0, HEADERS)?;
         let count = usize::from(header[7] as u16);
         let segments = header[8..].chunks_exact(7).take(count);
         let segments = segments.map(|it| [it[3], it[4], it[1]]).collect();
@@ -69,15 +71,13 @@ impl Memory {
     }
 
     /// The page at `phys`.
-    pub fn page(&self, phys: u64) -> Result<[u64; 512]> {
+    pub fn page(&self, phys: u64) -> Result<Vec<u64>> {
         let offset = self.segments.iter().find_map(|[start, size, offset]| {
             let at = phys.checked_sub(*start)?;
             (at < *size).then_some(offset + at)
         });
-        page(
-            &self.kcore,
-            offset.with_context(|| format!("no memory at {phys:#x}"))?,
-        )
+        let offset = offset.with_context(|| format!("no memory at {phys:#x}"))?;
+        words(&self.kcore, offset, *PAGE)
     }
 
     /// How many keys there are below the node at `phys`.
@@ -93,9 +93,9 @@ impl Memory {
     }
 }
 
-/// A page of a file.
-fn page(file: &File, offset: u64) -> Result<[u64; 512]> {
-    let mut page = [[0; 8]; 512];
-    file.read_exact_at(page.as_flattened_mut(), offset)?;
-    Ok(page.map(u64::from_ne_bytes))
+/// So many bytes of a file.
+fn words(file: &File, offset: u64, bytes: usize) -> Result<Vec<u64>> {
+    let mut words = vec![[0; 8]; bytes / 8];
+    file.read_exact_at(words.as_flattened_mut(), offset)?;
+    Ok(words.into_iter().map(u64::from_ne_bytes).collect())
 }

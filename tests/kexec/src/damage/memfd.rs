@@ -7,14 +7,12 @@
 //! when somebody asks for it, or finishes it, and the others are what they were.
 
 use super::{
-    file, file_word, Damage, Due, Page, Place, Table, Value, Wrong, BEYOND_MEMORY, MAX, MMIO,
-    NO_PAGES, PAGE_SHIFT,
+    file, file_word, page_shift, Damage, Due, Page, Place, Table, Value, Wrong, BEYOND_MEMORY, MAX,
+    MMIO, NO_PAGES,
 };
-use luo_guest::{DAMAGED, RUNS};
+use luo_guest::{DAMAGED, PAGE, RUNS};
 use nix::fcntl::SealFlag;
 use std::{cmp::Reverse, iter};
-
-pub const PAGE_SIZE: usize = 1 << PAGE_SHIFT;
 
 /// Where the 64-bit words of each record are.
 mod record {
@@ -86,7 +84,7 @@ impl File {
     pub fn pages(self) -> Vec<usize> {
         match self {
             Self::Few | Self::Other => vec![0, 2, FEW - 1],
-            Self::Many => (0..MANY).step_by(2).collect(),
+            Self::Many => (0..many()).step_by(2).collect(),
             Self::Empty => vec![],
             Self::Last => vec![0],
         }
@@ -95,20 +93,23 @@ impl File {
     fn size(self) -> usize {
         match self {
             // The last page is there in part.
-            Self::Few | Self::Other => (FEW - 1) * PAGE_SIZE + 5,
-            Self::Many => MANY * PAGE_SIZE,
+            Self::Few | Self::Other => (FEW - 1) * *PAGE + 5,
+            Self::Many => many() * *PAGE,
             Self::Empty => 0,
-            Self::Last => PAGE_SIZE,
+            Self::Last => *PAGE,
         }
     }
 }
 
 /// How many pages there are in a file.
 const FEW: usize = 6;
-const MANY: usize = 600;
-/// How many pages the entries of the larger one take.
-const LIST: usize = (MANY * folio::LENGTH).div_ceil(PAGE_SIZE);
-const _: () = assert!(LIST > 2);
+
+fn many() -> usize {
+    (LIST - 1) * *PAGE / folio::LENGTH + 88
+}
+
+/// How many pages the entries of the larger one take: two, if there are half as many of them.
+const LIST: usize = 3;
 
 /// What somebody who asks for a memfd gets.
 #[derive(Clone)]
@@ -125,7 +126,7 @@ impl Memfd {
         for page in file.pages() {
             // As an address, a length or a number of anything, each of these words is too large.
             let word = (1 << 31 | (file as u32) << 16 | page as u32).to_le_bytes();
-            let bytes = contents[page * PAGE_SIZE..].iter_mut().take(PAGE_SIZE);
+            let bytes = contents[page * *PAGE..].iter_mut().take(*PAGE);
             for (byte, value) in bytes.zip(word.into_iter().cycle()) {
                 *byte = value;
             }
@@ -142,7 +143,7 @@ impl Memfd {
     }
 
     fn page(&mut self, page: usize) -> &mut [u8] {
-        &mut self.contents[page * PAGE_SIZE..][..PAGE_SIZE]
+        &mut self.contents[page * *PAGE..][..*PAGE]
     }
 }
 
@@ -189,7 +190,7 @@ impl Fates {
 }
 
 /// Where the address of a memfd's record is.
-pub const fn data(file: File) -> Place {
+pub fn data(file: File) -> Place {
     let (session, place) = file.place();
     file_word(session, place, file::DATA)
 }
@@ -209,15 +210,15 @@ pub const fn address(file: File, page: usize) -> Place {
 }
 
 /// What is so far into the entries.
-pub const fn entry(file: File, offset: usize) -> Place {
-    Place(Page::Entries(file, offset / PAGE_SIZE), offset % PAGE_SIZE)
+pub fn entry(file: File, offset: usize) -> Place {
+    Place(Page::Entries(file, offset / *PAGE), offset % *PAGE)
 }
 
-const fn folio(file: File, number: usize, offset: usize) -> Place {
+fn folio(file: File, number: usize, offset: usize) -> Place {
     entry(file, number * folio::LENGTH + offset)
 }
 
-const fn run(file: File, number: usize, offset: usize) -> Place {
+fn run(file: File, number: usize, offset: usize) -> Place {
     entry(file, number * run::LENGTH + offset)
 }
 
@@ -226,15 +227,14 @@ const fn page(file: File, number: usize) -> Page {
     Page::Contents(file, number * folio::LENGTH + folio::FRAME)
 }
 
-/// A word that nobody reads.
-const SPARE: Place = Place(Page::Root, PAGE_SIZE - 8);
-
 /// Two words, each in place of the other.
 fn swapped(one: Place, other: Place) -> [Wrong; 3] {
+    // Nobody reads it.
+    let spare = Place(Page::Root, *PAGE - 8);
     [
-        Wrong::Word(SPARE, Value::Copy(one)),
+        Wrong::Word(spare, Value::Copy(one)),
         Wrong::Word(one, Value::Copy(other)),
-        Wrong::Word(other, Value::Copy(SPARE)),
+        Wrong::Word(other, Value::Copy(spare)),
     ]
 }
 
@@ -415,10 +415,10 @@ fn records(table: &mut Table) {
             ("maximum", Value::Number(MAX), refused),
             ("upper-half", Value::Number(1 << 63), refused),
             ("largest", Value::Number(MAX >> 1), of_count),
-            ("page-more", Value::Plus(PAGE_SIZE as u64), of_count),
+            ("page-more", Value::Plus(*PAGE as u64), of_count),
             (
                 "page-less",
-                Value::Plus((PAGE_SIZE as u64).wrapping_neg()),
+                Value::Plus((*PAGE as u64).wrapping_neg()),
                 of_count,
             ),
             (
@@ -658,7 +658,7 @@ fn chunks(table: &mut Table) {
 fn frames(table: &mut Table) {
     let refused = Fate::Refused(FRAME);
     let few = File::Few;
-    let last = MANY - 1;
+    let last = many() - 1;
     for (what, value, fate) in [
         ("zero", Value::Number(FLAGS), refused),
         // Some other memfd's page can be there.
@@ -667,10 +667,10 @@ fn frames(table: &mut Table) {
         ("maximum", Value::Number(FLAGS | (DIRTY - 1)), refused),
         (
             "beyond-memory",
-            Value::Number(FLAGS | BEYOND_MEMORY >> PAGE_SHIFT),
+            Value::Number(FLAGS | BEYOND_MEMORY >> page_shift()),
             refused,
         ),
-        ("mmio", Value::Number(FLAGS | MMIO >> PAGE_SHIFT), refused),
+        ("mmio", Value::Number(FLAGS | MMIO >> page_shift()), refused),
         ("upper-half", Value::Plus(1 << 51), refused),
         ("unused-page", Value::FreeFrame(FLAGS), refused),
         ("twice", Value::Copy(folio(few, 0, folio::FRAME)), refused),
@@ -704,7 +704,7 @@ fn frames(table: &mut Table) {
             "last-twice",
             Value::Copy(folio(File::Many, 0, folio::FRAME)),
         ),
-        ("last-mmio", Value::Number(FLAGS | MMIO >> PAGE_SHIFT)),
+        ("last-mmio", Value::Number(FLAGS | MMIO >> page_shift())),
         (
             "last-entries",
             Value::Frame(Page::Entries(File::Many, 1), FLAGS),
@@ -735,8 +735,8 @@ fn frames(table: &mut Table) {
         &[(
             few,
             Fate::Taken(|it| {
-                let (head, tail) = it.contents.split_at_mut(2 * PAGE_SIZE);
-                head[..PAGE_SIZE].swap_with_slice(&mut tail[..PAGE_SIZE]);
+                let (head, tail) = it.contents.split_at_mut(2 * *PAGE);
+                head[..*PAGE].swap_with_slice(&mut tail[..*PAGE]);
             }),
         )],
     );
@@ -762,7 +762,7 @@ fn indices(table: &mut Table) {
         &swapped(folio(few, 0, folio::INDEX), folio(few, 2, folio::INDEX)),
         &[(few, refused)],
     );
-    let place = folio(File::Many, MANY - 1, folio::INDEX);
+    let place = folio(File::Many, many() - 1, folio::INDEX);
     table.memfd(
         "index-of-last-one-less",
         File::Many,
@@ -808,13 +808,13 @@ fn runs(table: &mut Table) {
 
     for (what, value, fate) in [
         ("zero", Value::Number(0), frame),
-        ("maximum", Value::Number(MAX >> 12), frame),
+        ("maximum", Value::Number((1 << run::ORDER_SHIFT) - 1), frame),
         (
             "beyond-memory",
-            Value::Number(BEYOND_MEMORY >> PAGE_SHIFT),
+            Value::Number(BEYOND_MEMORY >> page_shift()),
             frame,
         ),
-        ("mmio", Value::Number(MMIO >> PAGE_SHIFT), frame),
+        ("mmio", Value::Number(MMIO >> page_shift()), frame),
         ("upper-half", Value::Plus(1 << 51), frame),
         ("unused-page", Value::FreeFrame(0), frame),
         ("twice", Value::Copy(run(few, 0, run::FRAME)), frame),
@@ -883,12 +883,12 @@ fn runs(table: &mut Table) {
     for (what, value, fate) in [
         (
             "page-more",
-            Value::Plus(PAGE_SIZE as u64),
-            Fate::Taken(|it| it.contents.extend(iter::repeat_n(0, PAGE_SIZE))),
+            Value::Plus(*PAGE as u64),
+            Fate::Taken(|it| it.contents.extend(iter::repeat_n(0, *PAGE))),
         ),
         (
             "page-less",
-            Value::Plus((PAGE_SIZE as u64).wrapping_neg()),
+            Value::Plus((*PAGE as u64).wrapping_neg()),
             index,
         ),
     ] {
@@ -962,7 +962,7 @@ fn flips(table: &mut Table) {
                 (File::Empty, _) | (_, 1..=3) => of_record,
                 (_, 4) => Place(Page::Chunk(file), 8 * random.usize(..2)),
                 _ => {
-                    let entries = Memfd::sound(file).contents.len().div_ceil(PAGE_SIZE);
+                    let entries = file.size().div_ceil(*PAGE);
                     entry(file, 8 * random.usize(..entries * folio::LENGTH / 8))
                 }
             };

@@ -9,6 +9,7 @@ use crate::{
 };
 use anyhow::{ensure, Result};
 use liveupdate::Device;
+use luo_guest::PAGE;
 use nix::errno::Errno::ENOENT;
 use std::{
     fs::File,
@@ -44,7 +45,7 @@ const MEMORY: u64 = 2;
 /// What the kernels up to the given one have written: a page and a bit each.
 fn written(kernels: usize) -> Vec<u8> {
     (1..=kernels)
-        .flat_map(|kernel| vec![b'0' + kernel as u8; 5000])
+        .flat_map(|kernel| vec![b'0' + kernel as u8; *PAGE + 904])
         .collect()
 }
 

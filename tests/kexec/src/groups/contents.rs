@@ -12,6 +12,7 @@ use liveupdate::{
     manifest::{Entry, Manifest},
     Device,
 };
+use luo_guest::PAGE;
 use nix::{
     errno::Errno::EPERM,
     fcntl::{fcntl, FcntlArg::F_ADD_SEALS, FcntlArg::F_GET_SEALS, SealFlag},
@@ -42,8 +43,20 @@ pub const GROUP: Group = Group {
     ],
 };
 
-/// Around the size of a page, a huge page's, odd ones, and a large one.
-const SIZES: [usize; 7] = [1, 4095, 4096, 4097, 2 << 20, (3 << 20) + 5, 64 << 20];
+/// Around the size of a page, that of the least huge page, odd ones, and a large one.
+fn all_sizes() -> [usize; 7] {
+    let page = *PAGE;
+    [
+        1,
+        page - 1,
+        page,
+        page + 1,
+        2 << 20,
+        (3 << 20) + 5,
+        64 << 20,
+    ]
+}
+
 /// A sparse file's size, and where its only byte is.
 const SPARSE: (u64, u64) = (1 << 20, 500_000);
 /// All that can be set.
@@ -61,7 +74,7 @@ fn hand_over(world: &mut World) -> Result<()> {
     world.keep(session);
 
     let session = device.create_session(b"sizes")?;
-    for size in SIZES {
+    for size in all_sizes() {
         session.preserve_fd(memfd(&pattern(size))?.as_fd(), size as u64)?;
     }
     world.keep(session);
@@ -127,7 +140,7 @@ fn empty(_: &mut World) -> Result<()> {
 
 fn sizes(_: &mut World) -> Result<()> {
     let session = Device::open()?.retrieve_session(b"sizes")?;
-    for size in SIZES {
+    for size in all_sizes() {
         let file = File::from(done!(session.retrieve_fd(size as u64), size));
         same!(file.metadata()?.len(), size as u64);
         same!(content(&file)? == pattern(size), true, size);

@@ -9,6 +9,7 @@ use crate::{
 };
 use anyhow::Result;
 use liveupdate::{raw, Device, ErrorKind, Session};
+use luo_guest::PAGE;
 use nix::{
     errno::Errno::{E2BIG, EBADF, EBUSY, EEXIST, EFAULT, EFBIG, EINVAL, ENOENT, ENOTTY},
     libc::O_PATH,
@@ -239,7 +240,7 @@ fn preserve_failing(_: &mut World) -> Result<()> {
     let session = device.create_session(b"session")?;
     let file = memfd(b"file")?;
     // More pages than the handler for memory files can count.
-    file.set_len((u64::from(u32::MAX) + 1) * 4096)?;
+    file.set_len((u64::from(u32::MAX) + 1) * *PAGE as u64)?;
     refused!(session.preserve_fd(file.as_fd(), 1), EFBIG);
     file.set_len(4)?;
     expect_thawed(&file)?;

@@ -5,7 +5,7 @@
 
 use crate::{
     check,
-    damage::{self, Due, HandOver, LAST_SESSION},
+    damage::{self, last_session, Due, HandOver},
     differences::Luo,
     driver::{self, A, B, C, FLBS},
     process::{live_update_number, meminfo, Log},
@@ -42,7 +42,7 @@ pub const GROUP: Group = Group {
 fn hand_over(world: &mut World) -> Result<()> {
     let device = Device::open()?;
     let mut sound = HandOver::sound().sessions;
-    for session in 0..=LAST_SESSION {
+    for session in 0..=last_session() {
         let name = damage::name(session);
         let files = sound.remove(&name).context("more than one name")?;
         let session = device.create_session(&name)?;
@@ -255,7 +255,7 @@ fn kernel_after(world: &mut World) -> Result<()> {
     same!(live_update_number()?.is_some(), live_update);
     same!(Log::from_start()?.lines_with(REFUSED)?, [""; 0]);
     let device = done!(Device::open());
-    for (session, handler) in [0, 1, LAST_SESSION].into_iter().zip([A, B, C]) {
+    for (session, handler) in [0, 1, last_session()].into_iter().zip([A, B, C]) {
         let name = damage::name(session);
         refused!(device.retrieve_session(&name), ENOENT, session);
         let session = done!(device.create_session(&name));

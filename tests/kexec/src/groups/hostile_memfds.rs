@@ -6,7 +6,7 @@
 use super::hostile::fill_free_memory;
 use crate::{
     check,
-    damage::{self, Fate, Fates, File as Which, Memfd, PAGE_SIZE},
+    damage::{self, Fate, Fates, File as Which, Memfd},
     differences::Luo,
     driver,
     file::{content, memfd, Map},
@@ -16,7 +16,7 @@ use crate::{
 };
 use anyhow::{bail, Context, Result};
 use liveupdate::{Device, Session};
-use luo_guest::{OUTCOME, REFUSED};
+use luo_guest::{OUTCOME, PAGE, REFUSED};
 use nix::{
     errno::Errno::{self, EIO, ENOENT, EOPNOTSUPP},
     fcntl::{
@@ -62,8 +62,8 @@ fn hand_over(world: &mut World) -> Result<()> {
             let mut file = memfd(b"")?;
             file.set_len(due.contents.len() as u64)?;
             for page in which.pages() {
-                let start = page * PAGE_SIZE;
-                let end = due.contents.len().min(start + PAGE_SIZE);
+                let start = page * *PAGE;
+                let end = due.contents.len().min(start + *PAGE);
                 file.write_all_at(&due.contents[start..end], start as u64)?;
             }
             file.seek(SeekFrom::Start(due.position))?;
@@ -74,7 +74,7 @@ fn hand_over(world: &mut World) -> Result<()> {
                 file.write_all_at(&frames, 0)?;
             }
             for page in which.pages() {
-                let map = Map::new(&file, (page * PAGE_SIZE) as u64)?;
+                let map = Map::new(&file, (page * *PAGE) as u64)?;
                 for frame in map.frames()? {
                     frames.extend(frame.to_ne_bytes());
                 }
@@ -251,12 +251,15 @@ fn next_kernel(world: &mut World) -> Result<()> {
 /// Expects to be in these page frames what was in the memfds.
 fn expect_untouched(memory: &[(Which, usize, u64)]) -> Result<()> {
     let kernel = Memory::open()?;
-    for &(which, page, frame) in memory {
-        let words = kernel.page(frame * PAGE_SIZE as u64)?;
-        let bytes: Vec<_> = words.into_iter().flat_map(u64::to_ne_bytes).collect();
-        let due = &Memfd::sound(which).contents[page * PAGE_SIZE..];
-        let due = &due[..due.len().min(PAGE_SIZE)];
-        same!(bytes[..due.len()] == *due, true, format!("{which:?}"), page);
+    for which in Which::ALL {
+        let sound = Memfd::sound(which).contents;
+        for (_, page, frame) in memory.iter().filter(|(of, ..)| *of == which) {
+            let words = kernel.page(frame * *PAGE as u64)?;
+            let bytes: Vec<_> = words.into_iter().flat_map(u64::to_ne_bytes).collect();
+            let due = &sound[page * *PAGE..];
+            let due = &due[..due.len().min(*PAGE)];
+            same!(bytes[..due.len()] == *due, true, format!("{which:?}"), page);
+        }
     }
     Ok(())
 }

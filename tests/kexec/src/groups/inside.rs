@@ -18,6 +18,7 @@ use liveupdate::{
     observe::{self, Debugfs, Direction, Handover, Name, SessionInfo},
     Device, Session,
 };
+use luo_guest::PAGE;
 use nix::{
     errno::Errno::{EACCES, EBUSY, EEXIST, ENODATA},
     sys::reboot::{reboot, RebootMode},
@@ -337,11 +338,12 @@ fn in_steps(path: &Path, step: usize) -> Result<Vec<u8>> {
 fn whole(path: &Path) -> Result<Vec<u8>> {
     let text = fs::read(path)?;
     let length = text.len();
-    for step in [1, 7, 100, 4096, 2 * length] {
+    for step in [1, 7, 100, *PAGE, 2 * length] {
         same!(in_steps(path, step)? == text, true, path.display(), step);
     }
     let mut file = File::open(path)?;
-    for offset in [length / 2, 1, length - 1, 0, length / 3, length, 4095, 4097] {
+    let (half, third) = (length / 2, length / 3);
+    for offset in [half, 1, length - 1, 0, third, length, *PAGE - 1, *PAGE + 1] {
         let offset = offset.min(length);
         file.seek(SeekFrom::Start(offset.try_into()?))?;
         let mut rest = vec![];
@@ -394,11 +396,13 @@ fn many_files(_: &mut World) -> Result<()> {
 }
 
 /// So many sessions that their list is longer than a page.
-const SESSIONS: u32 = 400;
+fn sessions() -> usize {
+    *PAGE / 10
+}
 
 fn many_sessions(device: &Device) -> Result<Vec<Session>> {
-    room_for_descriptors(2 * SESSIONS as usize)?;
-    (0..SESSIONS)
+    room_for_descriptors(2 * sessions())?;
+    (0..sessions())
         .map(|number| {
             let name = format!("session {number:04}");
             Ok(done!(device.create_session(name.as_bytes()), number))
@@ -410,7 +414,7 @@ fn listed_sessions(world: &mut World) -> Result<()> {
     let device = Device::open()?;
     let sessions = many_sessions(&device)?;
     let text = whole(&Path::new(DEBUGFS).join("sessions/outgoing"))?;
-    same!(text.len() > 4096, true);
+    same!(text.len() > *PAGE, true);
     let listed: Vec<_> = (0..sessions.len())
         .map(|number| format!("session\\040{number:04}\tcreated\t0\n"))
         .collect();
@@ -434,7 +438,7 @@ fn half_read(_: &mut World) -> Result<()> {
         for path in &paths {
             let path = path.to_string_lossy().replace("/proc/self", &own);
             let mut file = File::open(path)?;
-            file.read_exact(&mut [0; 5000])?;
+            file.read_exact(&mut vec![0; *PAGE + 904])?;
             files.push(file);
         }
         Ok(files)

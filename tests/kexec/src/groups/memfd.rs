@@ -18,6 +18,7 @@ use crate::{
 };
 use anyhow::{ensure, Context, Result};
 use liveupdate::Device;
+use luo_guest::PAGE;
 use nix::{
     errno::Errno::{EBADF, EBUSY, EIO, ENODATA, EPERM},
     fcntl::{
@@ -238,7 +239,7 @@ fn holes_wait(_: &mut World) -> Result<()> {
     let child = Child::new(|| {
         let mut at = MIB;
         eventually("the holes are frozen", || {
-            at += 4096;
+            at += *PAGE as u64;
             Ok(match file.write_all_at(TEXT, at) {
                 Err(error) => {
                     same!(error.raw_os_error(), Some(EBUSY as i32));
@@ -499,7 +500,9 @@ fn opened<const RUNS: bool>(_: &mut World) -> Result<()> {
 
 /// How large the file is whose most is a hole, and where it has a MiB of data.
 const HUGE: u64 = 1 << 40;
-const HUGE_DATA: [u64; 4] = [0, (1 << 30) + 5 * 4096, 512 << 30, HUGE - MIB];
+fn huge_data() -> [u64; 4] {
+    [0, (1 << 30) + 5 * *PAGE as u64, 512 << 30, HUGE - MIB]
+}
 
 /// Files with few pages, with none, with pages that nobody has written to, and with no holes.
 fn files_with_holes<const RUNS: bool>() -> Result<Vec<File>> {
@@ -521,7 +524,7 @@ fn files_with_holes<const RUNS: bool>() -> Result<Vec<File>> {
 
     if RUNS {
         let huge = hole(HUGE)?;
-        for at in HUGE_DATA {
+        for at in huge_data() {
             huge.write_all_at(&pattern(MIB as usize), at)?;
         }
         files.push(huge);
@@ -531,6 +534,7 @@ fn files_with_holes<const RUNS: bool>() -> Result<Vec<File>> {
 
 /// Preserves files, writes into the holes of those that have any, and adds what is then due of each.
 fn hand_over_holes(world: &mut World, device: &Device, name: &str, files: Vec<File>) -> Result<()> {
+    let page = *PAGE as u64;
     let session = device.create_session(name)?;
     let mut due = vec![];
     for (token, file) in (1u64..).zip(files) {
@@ -538,7 +542,7 @@ fn hand_over_holes(world: &mut World, device: &Device, name: &str, files: Vec<Fi
         let size = file.metadata()?.len();
         if size > 2 * MIB {
             file.write_all_at(TEXT, size / 8 * 3)?;
-            Map::new(&file, size / 2 / 4096 * 4096)?.write(world.stage as u8);
+            Map::new(&file, size / 2 / page * page)?.write(world.stage as u8);
         }
         due.push(description(&file)?);
     }
@@ -561,12 +565,13 @@ fn holes<const RUNS: bool>(_: &mut World) -> Result<()> {
     same!(content(&files[4])? == allocated, true);
 
     let blocks = |file: &File| -> Result<u64> { Ok(file.metadata()?.blocks() * 512) };
+    let page = *PAGE as u64;
     if RUNS {
         same!(blocks(&files[1])?, 0);
         ensure!(blocks(&files[3])? < MIB, "the holes were filled");
-        same!(blocks(&files[5])?, HUGE_DATA.len() as u64 * MIB + 4096);
+        same!(blocks(&files[5])?, huge_data().len() as u64 * MIB + page);
     } else {
-        same!(blocks(&files[1])?, MIB + 4096);
+        same!(blocks(&files[1])?, MIB + page);
         same!(blocks(&files[3])?, 4 * MIB);
     }
     for file in &files[1..5] {

@@ -19,6 +19,7 @@ use crate::{
 };
 use anyhow::{ensure, Result};
 use liveupdate::{Device, Session};
+use luo_guest::PAGE;
 use nix::{
     errno::Errno::{self, EFBIG, EINTR, EINVAL, ENFILE, ENODATA, ENOENT, ENOMEM, ENOSPC},
     sys::reboot::{reboot, RebootMode},
@@ -57,8 +58,8 @@ pub const fn group<const RUNS: bool>(name: &'static str) -> Group {
 
 const MIB: u64 = 1 << 20;
 
-/// What may be in use for other reasons than a file's memory.
-const SLACK: u64 = MIB / 2;
+/// What may be in use for other reasons than a file's memory, in pages.
+const SLACK: u64 = 128;
 
 /// No more files can be tried than there are, and how large each is.
 const FILES: u64 = 64;
@@ -68,18 +69,18 @@ const LARGE: u64 = 256 * MIB;
 
 /// Expects no more memory to be in use than before, which may take a moment to be given back.
 fn expect_memory(before: u64) -> Result<()> {
-    expect_in_use(before + SLACK)
+    expect_in_use(before + SLACK * *PAGE as u64)
 }
 
 /// A file can have more pages than there are numbers for.
 fn too_large<const RUNS: bool>(_: &mut World) -> Result<()> {
     let session = Device::open()?.create_session("session")?;
-    let file = hole((1 << 32) * 4096)?;
+    let file = hole((1 << 32) * *PAGE as u64)?;
     if RUNS {
         done!(session.preserve_fd(&file, 1));
     } else {
         refused!(session.preserve_fd(&file, 1), EFBIG);
-        done!(file.set_len(4096));
+        done!(file.set_len(*PAGE as u64));
         done!(session.preserve_fd(&file, 1));
     }
     drop(session);
@@ -101,7 +102,11 @@ fn refuse_large_holes<const RUNS: bool>() -> Result<()> {
     let session = Device::open()?.create_session("session")?;
     let before = memory_in_use()?;
     let available = meminfo("MemAvailable:")?;
-    for size in [1 << 40, u64::from(u32::MAX) * 4096, available + 16 * MIB] {
+    for size in [
+        1 << 40,
+        u64::from(u32::MAX) * *PAGE as u64,
+        available + 16 * MIB,
+    ] {
         let file = hole(size)?;
         let start = Instant::now();
         let result = session.preserve_fd(&file, size);
@@ -126,11 +131,15 @@ fn expect_thawed_hole(file: &File) -> Result<()> {
     Ok(())
 }
 
+/// How many pages that file has.
+const SCATTERED: u64 = 256;
+
 /// A file with data in many places, and holes between them.
 fn scattered() -> Result<File> {
-    let file = hole(MIB)?;
-    for at in (0..MIB).step_by(3 * 4096) {
-        file.write_all_at(b"data", at)?;
+    let page = *PAGE as u64;
+    let file = hole(SCATTERED * page)?;
+    for number in (0..SCATTERED).step_by(3) {
+        file.write_all_at(b"data", number * page)?;
     }
     Ok(file)
 }
@@ -180,7 +189,7 @@ fn fail_to_freeze(device: &Device, file: &File) -> Result<()> {
     done!(B.preserve(&last, 1)?);
     B.fail("freeze", 0, -1, Some(ENODATA as i32))?;
     for n in 1.. {
-        let at = u64::from(n) % 128 * 2 * 4096;
+        let at = u64::from(n) * 2 % SCATTERED * *PAGE as u64;
         file.write_all_at(b"more", at)?;
         let (kexec, failed) = faults::at(n, || reboot(RebootMode::RB_KEXEC))?;
         let kexec = kexec.map_err(io::Error::from);
@@ -264,7 +273,7 @@ fn file<const RUNS: bool>() -> Result<File> {
         return memfd(&data);
     }
     let file = hole(2 * FILE)?;
-    for (page, at) in data.chunks(4096).zip((0..).step_by(2 * 4096)) {
+    for (page, at) in data.chunks(*PAGE).zip((0..).step_by(2 * *PAGE)) {
         file.write_all_at(page, at)?;
     }
     Ok(file)

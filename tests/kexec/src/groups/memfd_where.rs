@@ -4,9 +4,10 @@
 //! in huge folios; and whom it is charged to, here and in the next kernel.
 
 use crate::{
+    abi::ABI,
     file::{
         content, description, expect_thawed, hole, memfd, pattern, preserve_descriptions, punch,
-        retrieve_described, Map, PAGE,
+        retrieve_described, Map,
     },
     memory::{in_huge_pages, scratch_areas, split_huge_pages, Cgroup, Swap},
     process::{eventually, expect_in_use, meminfo, memory_in_use, without_backtraces, Child, Log},
@@ -14,6 +15,7 @@ use crate::{
 };
 use anyhow::{bail, ensure, Result};
 use liveupdate::{Device, Session};
+use luo_guest::PAGE;
 use nix::errno::Errno::{EAGAIN, ENOMEM};
 use std::{
     fs::File,
@@ -51,14 +53,19 @@ pub const fn group<const RUNS: bool>(name: &'static str) -> Group {
 const MIB: u64 = 1 << 20;
 
 /// How large a file is that is charged to somebody.
-const FILE: u64 = 16 * MIB;
+fn file_size() -> u64 {
+    ABI.folio.max(16 * MIB)
+}
+
 /// What may be charged for other reasons than a file's memory.
-const SLACK: u64 = MIB;
+fn slack() -> u64 {
+    256 * *PAGE as u64
+}
 
 /// Expects so much to be charged to a group for files, which may be counted a moment later.
 fn expect_charged(group: &Cgroup, bytes: u64) -> Result<()> {
     // The last few pages of each processor are not.
-    let near = |seen: u64| seen.abs_diff(bytes) <= SLACK;
+    let near = |seen: u64| seen.abs_diff(bytes) <= slack();
     eventually("so much is charged", || {
         Ok(near(group.charged()?) && near(group.line("memory.stat", "shmem ")?))
     })
@@ -79,10 +86,10 @@ fn hand_over(world: &mut World, session: Session, files: &[File]) -> Result<()> 
 /// Holes that are filled, as in folios, are charged to who preserves the file, as long as it is there.
 fn holes_charged<const RUNS: bool>(_: &mut World) -> Result<()> {
     let group = Cgroup::new("holes")?;
-    let file = hole(FILE)?;
+    let file = hole(file_size())?;
     let session = Device::open()?.create_session("session")?;
     done!(group.run(|| session.preserve_fd(&file, 1))?);
-    let due = if RUNS { 0 } else { FILE };
+    let due = if RUNS { 0 } else { file_size() };
     expect_charged(&group, due)?;
     drop(session);
     expect_charged(&group, due)?;
@@ -114,8 +121,8 @@ fn expect_killed(group: &Cgroup, body: impl FnOnce() -> Result<()>) -> Result<()
 /// Holes that are filled may be more than the group of who preserves the file is allowed.
 fn holes_beyond_limit<const RUNS: bool>(_: &mut World) -> Result<()> {
     let group = Cgroup::new("holes-limited")?;
-    group.limit(FILE / 4)?;
-    let file = hole(FILE)?;
+    group.limit(file_size() / 4)?;
+    let file = hole(file_size())?;
     let preserve = || {
         let session = Device::open()?.create_session("session")?;
         done!(session.preserve_fd(&file, 1));
@@ -154,7 +161,7 @@ fn in_scratch(file: &File) -> Result<u64> {
     let areas = scratch_areas()?;
     let mut frames = Map::all(file)?.frames()?;
     frames.retain(|frame| areas.iter().any(|area| area.contains(frame)));
-    Ok((frames.len() * PAGE) as u64)
+    Ok((frames.len() * *PAGE) as u64)
 }
 
 /// Takes memory until some is taken from where new files are to lie, makes one, and preserves it.
@@ -191,34 +198,51 @@ fn was_in_scratch_memory(_: &mut World) -> Result<()> {
     Ok(())
 }
 
-const HUGE: u64 = 2 * MIB;
-
 /// Files in huge folios: one that ends with them, one that ends within, and one of which only a part
-/// is in such. How many bytes are.
-const WHOLE: u64 = 16 * MIB;
-const TAIL: u64 = 5 * MIB + 5;
-const SMALL: u64 = 3 * MIB;
-const MIXED: u64 = 8 * MIB;
-const IN_HUGE: u64 = WHOLE + 6 * MIB + 4 * MIB;
+/// is in such.
+fn whole_size() -> usize {
+    3 * ABI.folio as usize
+}
 
-/// How many bytes of files are in huge folios.
+fn tail_size() -> usize {
+    3 * ABI.folio as usize / 2 + 5
+}
+
+fn small_size() -> usize {
+    ABI.folio as usize / 2
+}
+
+fn mixed_size() -> usize {
+    2 * ABI.folio as usize
+}
+
+/// How many huge folios there are.
+const HUGE_FOLIOS: u64 = 3 + 2 + 1;
+
+/// How many bytes of files are in huge folios, as far as the kernel counts them.
 fn huge() -> Result<u64> {
     meminfo("ShmemHugePages:")
 }
 
+/// How many bytes it is to count for so many: those that are no huge pages are not counted.
+fn counted(folios: u64) -> u64 {
+    u64::from(ABI.huge) * folios * ABI.folio
+}
+
 fn in_huge_folios(world: &mut World) -> Result<()> {
     let before = huge()?;
-    let mixed = memfd(&pattern(SMALL as usize))?;
+    let mixed = memfd(&pattern(small_size()))?;
     let files = in_huge_pages(|| -> Result<_> {
-        mixed.write_all_at(&pattern((MIXED - SMALL) as usize), SMALL)?;
-        let whole = memfd(&pattern(WHOLE as usize))?;
-        Ok([whole, memfd(&pattern(TAIL as usize))?, mixed])
+        let more = pattern(mixed_size() - small_size());
+        mixed.write_all_at(&more, small_size() as u64)?;
+        let whole = memfd(&pattern(whole_size()))?;
+        Ok([whole, memfd(&pattern(tail_size()))?, mixed])
     })??;
-    same!(huge()? - before, IN_HUGE);
+    same!(huge()? - before, counted(HUGE_FOLIOS));
 
     let session = Device::open()?.create_session("huge")?;
     hand_over(world, session, &files)?;
-    same!(huge()? - before, IN_HUGE);
+    same!(huge()? - before, counted(HUGE_FOLIOS));
     Ok(())
 }
 
@@ -230,30 +254,30 @@ fn were_in_huge_folios(world: &mut World) -> Result<()> {
     let files = retrieve_described(&session)?;
     done!(session.finish());
     drop(session);
-    same!(huge()? - before, IN_HUGE);
+    same!(huge()? - before, counted(HUGE_FOLIOS));
 
     let [whole, tail, _] = &files[..] else {
         bail!("{} files", files.len())
     };
-    let mut due = pattern(WHOLE as usize);
+    let mut due = pattern(whole_size());
     let map = in_huge_pages(|| Map::all(whole))??;
     for at in (7..due.len()).step_by(MIB as usize) {
         map.write_at(!due[at], at);
         due[at] = !due[at];
     }
-    same!(meminfo("ShmemPmdMapped:")?, WHOLE);
+    same!(meminfo("ShmemPmdMapped:")?, counted(3));
     same!(content(whole)? == due, true);
-    done!(punch(whole, 3 * PAGE as i64));
-    due[..3 * PAGE].fill(0);
-    due.truncate((WHOLE - MIB - 5) as usize);
+    done!(punch(whole, 3 * *PAGE as i64));
+    due[..3 * *PAGE].fill(0);
+    due.truncate(due.len() - MIB as usize - 5);
     done!(whole.set_len(due.len() as u64));
     same!(content(whole)? == due, true);
-    same!(huge()? - before, IN_HUGE - 2 * HUGE);
+    same!(huge()? - before, counted(HUGE_FOLIOS - 2));
     drop(map);
 
     // What is behind the end of a file was nobody's.
-    let mut due = pattern(TAIL as usize);
-    due.resize(6 << 20, 0);
+    let mut due = pattern(tail_size());
+    due.resize(2 * ABI.folio as usize, 0);
     done!(tail.set_len(due.len() as u64));
     same!(content(tail)? == due, true);
 
@@ -265,7 +289,7 @@ fn were_split(_: &mut World) -> Result<()> {
     let session = Device::open()?.retrieve_session("split")?;
     let files = retrieve_described(&session)?;
     done!(session.finish());
-    same!(huge()? - before, IN_HUGE - 2 * HUGE);
+    same!(huge()? - before, counted(HUGE_FOLIOS - 2));
     for file in &files {
         expect_thawed(file)?;
     }
@@ -274,18 +298,22 @@ fn were_split(_: &mut World) -> Result<()> {
     Ok(())
 }
 
-/// A file of small folios that lie as if they were huge ones.
-const NEIGHBOURS: u64 = 4 * MIB;
+/// How many huge folios a file has that are then split: small ones lie as if they were such.
+const NEIGHBOURS: u64 = 2;
+
+fn neighbours_size() -> usize {
+    (NEIGHBOURS * ABI.folio) as usize
+}
 
 fn neighbours(world: &mut World) -> Result<()> {
     let before = huge()?;
     let device = Device::open()?;
     let session = device.create_session("neighbours")?;
     for token in 1..=2 {
-        let file = in_huge_pages(|| memfd(&pattern(NEIGHBOURS as usize)))??;
+        let file = in_huge_pages(|| memfd(&pattern(neighbours_size())))??;
         // Now they have moved if they have to.
         done!(device.create_session("tried")?.preserve_fd(&file, 1));
-        same!(huge()? - before, NEIGHBOURS);
+        same!(huge()? - before, counted(NEIGHBOURS));
         split_huge_pages(&file)?;
         same!(huge()?, before);
         done!(session.preserve_fd(file, token));
@@ -299,30 +327,33 @@ fn were_neighbours<const RUNS: bool>(_: &mut World) -> Result<()> {
     let before = huge()?;
     let session = Device::open()?.retrieve_session("neighbours")?;
     let expect = |file: File, due| {
-        same!(content(&file)? == pattern(NEIGHBOURS as usize), true);
+        same!(content(&file)? == pattern(neighbours_size()), true);
         same!(huge()? - before, due);
         expect_thawed(&file)
     };
     expect(done!(session.retrieve_fd(1)).into(), 0)?;
     let file = in_huge_pages(|| session.retrieve_fd(2))?;
-    expect(done!(file).into(), if RUNS { NEIGHBOURS } else { 0 })?;
+    expect(
+        done!(file).into(),
+        if RUNS { counted(NEIGHBOURS) } else { 0 },
+    )?;
     done!(session.finish());
     Ok(())
 }
 
 /// The tokens of a file of small folios, of one of huge ones, and of a small file.
-const SMALL_FOLIOS: u64 = 1;
-const HUGE_FOLIOS: u64 = 2;
+const OF_SMALL: u64 = 1;
+const OF_HUGE: u64 = 2;
 const SMALL_FILE: u64 = 3;
 
 fn hand_over_charged(world: &mut World) -> Result<()> {
     let device = Device::open()?;
     for name in ["charged", "limited"] {
         let session = device.create_session(name)?;
-        let data = pattern(FILE as usize);
-        done!(session.preserve_fd(memfd(&data)?, SMALL_FOLIOS));
+        let data = pattern(file_size() as usize);
+        done!(session.preserve_fd(memfd(&data)?, OF_SMALL));
         let huge = in_huge_pages(|| memfd(&data))??;
-        done!(session.preserve_fd(huge, HUGE_FOLIOS));
+        done!(session.preserve_fd(huge, OF_HUGE));
         done!(session.preserve_fd(memfd(name.as_bytes())?, SMALL_FILE));
         world.keep(session);
     }
@@ -334,22 +365,22 @@ fn charged(_: &mut World) -> Result<()> {
     let session = Device::open()?.retrieve_session("charged")?;
     let group = Cgroup::new("charged")?;
     let mut files = vec![];
-    for token in [SMALL_FOLIOS, HUGE_FOLIOS] {
+    for token in [OF_SMALL, OF_HUGE] {
         let file = group.run(|| session.retrieve_fd(token))?;
         files.push(File::from(done!(file, token)));
-        expect_charged(&group, files.len() as u64 * FILE)?;
+        expect_charged(&group, files.len() as u64 * file_size())?;
     }
     done!(session.finish());
 
     let swap = Swap::on()?;
-    swap_out(&group, 2 * FILE)?;
+    swap_out(&group, 2 * file_size())?;
     expect_charged(&group, 0)?;
     for file in &files {
-        same!(content(file)? == pattern(FILE as usize), true);
+        same!(content(file)? == pattern(file_size() as usize), true);
     }
     same!(group.swapped_out()?, 0);
-    expect_charged(&group, 2 * FILE)?;
-    swap_out(&group, 2 * FILE)?;
+    expect_charged(&group, 2 * file_size())?;
+    swap_out(&group, 2 * file_size())?;
     drop(files);
     same!(group.swapped_out()?, 0);
     drop(swap);
@@ -362,14 +393,14 @@ fn beyond_limit(_: &mut World) -> Result<()> {
     let session = Device::open()?.retrieve_session("limited")?;
     let before = memory_in_use()?;
     let group = Cgroup::new("limited")?;
-    group.limit(FILE / 4)?;
-    refused!(group.run(|| session.retrieve_fd(HUGE_FOLIOS))?, ENOMEM);
+    group.limit(file_size() / 4)?;
+    refused!(group.run(|| session.retrieve_fd(OF_HUGE))?, ENOMEM);
     same!(group.line("memory.events", "oom_kill ")?, 0);
     expect_killed(&group, || {
-        session.retrieve_fd(SMALL_FOLIOS)?;
+        session.retrieve_fd(OF_SMALL)?;
         Ok(())
     })?;
-    for token in [SMALL_FOLIOS, HUGE_FOLIOS] {
+    for token in [OF_SMALL, OF_HUGE] {
         refused!(session.retrieve_fd(token), ENOMEM, token);
     }
     let other = File::from(done!(session.retrieve_fd(SMALL_FILE)));
@@ -377,13 +408,20 @@ fn beyond_limit(_: &mut World) -> Result<()> {
     done!(session.finish());
     drop(session);
     expect_charged(&group, 0)?;
-    expect_in_use(before + SLACK - 2 * FILE)
+    expect_in_use(before + slack() - 2 * file_size())
 }
 
 /// A file whose first part is of small folios, the last of huge ones, and a hole before that.
-const SIZE: u64 = 24 * MIB;
+fn swapped_size() -> u64 {
+    (2 * ABI.folio).max(24 * MIB)
+}
+
 const FIRST: u64 = 8 * MIB;
-const LAST: u64 = 4 * MIB;
+
+fn last() -> u64 {
+    ABI.folio.max(4 * MIB)
+}
+
 /// What comes into the hole while the file is preserved.
 const LATER: u64 = 4 * MIB;
 
@@ -403,19 +441,20 @@ fn swap_out(group: &Cgroup, bytes: u64) -> Result<u64> {
 fn swapped_out<const RUNS: bool>(world: &mut World) -> Result<()> {
     let swap = Swap::on()?;
     let group = Cgroup::new("swapped")?;
-    let file = hole(SIZE)?;
-    let data = pattern((FIRST + LAST) as usize);
-    let (first, last) = data.split_at(FIRST as usize);
-    done!(group.run(|| file.write_all_at(first, 0))?);
-    done!(group.run(|| in_huge_pages(|| file.write_all_at(last, SIZE - LAST)))??);
+    let file = hole(swapped_size())?;
+    let data = pattern((FIRST + last()) as usize);
+    let (small, huge) = data.split_at(FIRST as usize);
+    done!(group.run(|| file.write_all_at(small, 0))?);
+    let at = swapped_size() - last();
+    done!(group.run(|| in_huge_pages(|| file.write_all_at(huge, at)))??);
     let (due, all) = (description(&file)?, content(&file)?);
 
     let session = Device::open()?.create_session("swapped")?;
     for _ in 0..2 {
         let before = group.line("memory.stat", "thp_swpout ")?;
-        let out = swap_out(&group, FIRST + LAST)?;
+        let out = swap_out(&group, FIRST + last())?;
         let huge = group.line("memory.stat", "thp_swpout ")? - before;
-        same!(huge, LAST / HUGE);
+        same!(huge, u64::from(ABI.swapped_whole) * last() / ABI.folio);
         // Some of it comes back.
         file.read_exact_at(&mut vec![0; MIB as usize], 3 * MIB)?;
         ensure!(group.swapped_out()? < out, "nothing comes back");
@@ -428,12 +467,12 @@ fn swapped_out<const RUNS: bool>(world: &mut World) -> Result<()> {
         if RUNS {
             same!(description(&file)?, due);
         } else {
-            same!(file.metadata()?.blocks() * 512, SIZE);
+            same!(file.metadata()?.blocks() * 512, swapped_size());
         }
         same!(content(&file)? == all, true);
     }
 
-    swap_out(&group, FIRST + LAST)?;
+    swap_out(&group, FIRST + last())?;
     done!(session.preserve_fd(&file, 1));
     let later = pattern(LATER as usize);
     done!(group.run(|| file.write_all_at(&later, FIRST + MIB))?);

@@ -3,6 +3,7 @@
 //! Closing a created session gives its files back to their owners as if nothing had been.
 
 use crate::{
+    abi::ABI,
     argument,
     file::{content, expect_frozen, expect_thawed, memfd},
     process::kill_holder,
@@ -98,10 +99,14 @@ fn file_closed_first(_: &mut World) -> Result<()> {
     expect_thawed(&reopened)
 }
 
+fn files(count: usize) -> Result<Vec<File>> {
+    (0..count).map(|_| memfd(b"file")).collect()
+}
+
 /// More files than three blocks of the hand-over hold.
 fn many_files(_: &mut World) -> Result<()> {
     let device = Device::open()?;
-    let files: Vec<File> = (0..200).map(|_| memfd(b"file")).collect::<Result<_>>()?;
+    let files = files(3 * ABI.files + 11)?;
     for _ in 0..2 {
         let session = device.create_session(b"session")?;
         for (token, file) in (0..).zip(&files) {
@@ -114,23 +119,24 @@ fn many_files(_: &mut World) -> Result<()> {
     Ok(())
 }
 
-/// A call that is refused takes nothing away from the files that are there.
+/// A call that is refused takes nothing away from the files that are there, which fill a block.
 fn refused_preserve(_: &mut World) -> Result<()> {
     let device = Device::open()?;
     let session = device.create_session(b"session")?;
-    let files: Vec<File> = (0..63).map(|_| memfd(b"file")).collect::<Result<_>>()?;
+    let full = ABI.files as u64;
+    let files = files(ABI.files)?;
     for (token, file) in (0..).zip(&files) {
         done!(session.preserve_fd(file.as_fd(), token), token);
     }
-    let nothing = argument::file(-1, 63);
+    let nothing = argument::file(-1, full);
     refused!(
         argument::ioctl(&session, raw::PRESERVE_FD, &nothing)?,
         EBADF
     );
-    refused!(session.preserve_fd(files[0].as_fd(), 63), EBUSY);
-    refused!(session.preserve_fd(files[0].as_fd(), 62), EEXIST);
+    refused!(session.preserve_fd(files[0].as_fd(), full), EBUSY);
+    refused!(session.preserve_fd(files[0].as_fd(), full - 1), EEXIST);
     files.iter().try_for_each(expect_frozen)?;
-    done!(session.preserve_fd(memfd(b"file")?.as_fd(), 63));
+    done!(session.preserve_fd(memfd(b"file")?.as_fd(), full));
     drop(session);
     files.iter().try_for_each(expect_thawed)
 }
