@@ -352,8 +352,12 @@ const fn flb_word(flb: usize, offset: usize) -> Place {
 
 const MAX: u64 = u64::MAX;
 const BEYOND_MEMORY: u64 = 1 << 40;
-/// The registers of the processor's interrupt controller.
-const MMIO: u64 = 0xfee0_0000;
+/// The registers of a device: the processor's interrupt controller, or a serial line.
+const MMIO: u64 = if cfg!(target_arch = "aarch64") {
+    0x0900_0000
+} else {
+    0xfee0_0000
+};
 
 fn page_shift() -> u64 {
     PAGE.ilog2().into()

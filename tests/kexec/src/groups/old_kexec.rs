@@ -16,6 +16,7 @@ use liveupdate::{
     observe::{Debugfs, Image},
     Device,
 };
+use luo_guest::PAGE;
 use nix::{
     errno::Errno::{self, ENOENT, ENOEXEC},
     libc,
@@ -32,7 +33,18 @@ pub const GROUP: Group = Group {
 };
 
 /// Where nobody minds a page: there is memory there in every machine.
-const SOMEWHERE: usize = 64 << 20;
+const SOMEWHERE: usize = if cfg!(target_arch = "aarch64") {
+    (1 << 30) + (64 << 20)
+} else {
+    64 << 20
+};
+
+/// Instructions of which each stays where it is: `B .`, or several times `HLT`.
+const HALT: [u8; 4] = if cfg!(target_arch = "aarch64") {
+    [0x00, 0x00, 0x00, 0x14]
+} else {
+    [0xf4; 4]
+};
 
 #[repr(C)]
 struct Segment {
@@ -42,8 +54,8 @@ struct Segment {
     size: usize,
 }
 
-/// Loads a page of `HLT` in place of the image that is loaded; or unloads that.
-fn load(page: Option<&[u8; 4096]>) -> io::Result<()> {
+/// Loads such a page in place of the image that is loaded; or unloads that.
+fn load(page: Option<&[u8]>) -> io::Result<()> {
     let segment = page.map(|page| Segment {
         buffer: page.as_ptr(),
         buffer_size: page.len(),
@@ -74,7 +86,7 @@ fn refused(_: &mut World) -> Result<()> {
     done!(B.preserve(&session, 2)?);
     driver::reset()?;
     same!(Debugfs::default().image()?, Image::Carries);
-    done!(load(Some(&[0xf4; 4096])));
+    done!(load(Some(&HALT.repeat(*PAGE / HALT.len()))));
     same!(Debugfs::default().image()?, Image::Loses);
 
     for _ in 0..2 {
