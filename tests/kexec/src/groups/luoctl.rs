@@ -343,8 +343,14 @@ fn kexec_refused(_: &mut World) -> Result<()> {
     ];
     same!(said.err.lines().collect::<Vec<_>>(), forced);
     let load = "luoctl kexec --load-only --command-line liveupdate=on --kernel";
-    let image = "/bin/luoctl: not an image that this kernel can load";
-    self::refused(&format!("{load} /bin/luoctl"), 71, image)
+    // The kernel of arm64 has one format of images, and no errno for those in another.
+    let (status, why) = if cfg!(target_arch = "aarch64") {
+        (2, "this kernel does not take such an image or command line")
+    } else {
+        (71, "not an image that this kernel can load")
+    };
+    let why = format!("/bin/luoctl: {why}");
+    self::refused(&format!("{load} /bin/luoctl"), status, &why)
 }
 
 /// A file that does not freeze is found out by the reboot, and may freeze for the next one.

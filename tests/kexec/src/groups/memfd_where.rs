@@ -100,6 +100,12 @@ fn holes_charged<const RUNS: bool>(_: &mut World) -> Result<()> {
 /// Expects a process in this group to be killed by the kernel, which says so, and nothing else.
 fn expect_killed(group: &Cgroup, body: impl FnOnce() -> Result<()>) -> Result<()> {
     const ANNOUNCED: &str = "# somebody is killed for want of memory";
+    /// How a backtrace begins.
+    const BACKTRACE: &str = if cfg!(target_arch = "aarch64") {
+        "Call trace:"
+    } else {
+        "Call Trace:"
+    };
 
     // With this, all that was said is on the console. A line is in the log when the next one is.
     println!("{ANNOUNCED}\n# that is due");
@@ -114,7 +120,7 @@ fn expect_killed(group: &Cgroup, body: impl FnOnce() -> Result<()>) -> Result<()
     };
     without_backtraces(child)??;
     same!(group.line("memory.events", "oom_kill ")?, 1);
-    same!(log.lines_with("Call Trace:")?.len(), 1);
+    same!(log.lines_with(BACKTRACE)?.len(), 1);
     Ok(())
 }
 
