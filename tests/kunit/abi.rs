@@ -6,6 +6,7 @@
 use super::*;
 use crate::{
     abi::block::Header,
+    block::tests::by_page_size,
     mock::Random, //
 };
 use core::{
@@ -109,7 +110,7 @@ mod suite {
     fn flb_page() {
         assert_eq!(offset_of!(record::FlbPage, header), 0);
         assert_eq!(offset_of!(record::FlbPage, entries), 16);
-        assert_eq!(record::FLBS_PER_PAGE, 63);
+        assert_eq!(record::FLBS_PER_PAGE, by_page_size([63, 255, 1023]));
         assert!(size_of::<record::FlbPage>() <= PAGE_SIZE);
     }
 

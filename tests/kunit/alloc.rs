@@ -5,6 +5,7 @@
 
 use super::{
     tests::{
+        name_of,
         next_fd,
         Fd, //
     },
@@ -13,10 +14,7 @@ use super::{
 use crate::{
     abi::luo_v5::LuoV5,
     block::{
-        tests::{
-            FILES_PER_BLOCK,
-            SESSIONS_PER_BLOCK, //
-        },
+        tests::SESSIONS_PER_BLOCK,
         ReadError, //
     },
     common::check,
@@ -30,18 +28,13 @@ use crate::{
         tests::world,
         Fellows, //
     },
-    mock::World,
+    mock::{
+        World,
+        FILES_PER_BLOCK, //
+    },
     tests::UserPage, //
 };
 use kernel::page::PAGE_SIZE;
-
-/// A session's name.
-fn name(number: u8) -> Result<Name> {
-    let mut field = [0; uapi::NAME_LENGTH];
-
-    field[..2].copy_from_slice(&[b'n', b'0' + number]);
-    Name::new(&field).ok_or(EINVAL)
-}
 
 /// Fails unless this is a success, or `ENOMEM`.
 fn check_errno<T>(result: &Result<T>) -> Result {
@@ -96,7 +89,7 @@ fn preserve(count: u64, flbs: &str) -> Result {
 }
 
 /// Adds a session when there are `count`.
-fn add_session(count: u8) -> Result {
+fn add_session(count: usize) -> Result {
     at_each_allocation(
         "create a session",
         || {
@@ -105,7 +98,7 @@ fn add_session(count: u8) -> Result {
             for number in 0..count {
                 let sessions = world.sessions();
 
-                sessions.outgoing.lock().add(sessions, &name(number)?)?;
+                sessions.outgoing.lock().add(sessions, &name_of(number)?)?;
             }
             Ok(world)
         },
@@ -113,12 +106,11 @@ fn add_session(count: u8) -> Result {
             let sessions = world.sessions();
             let mut table = sessions.outgoing.lock();
 
-            table.add(sessions, &name(count)?)
+            table.add(sessions, &name_of(count)?)
         },
         |world, result| {
             let sessions = world.sessions();
             let mut table = sessions.outgoing.lock();
-            let count = usize::from(count);
             let entry = wire::Session {
                 name: [0; uapi::NAME_LENGTH],
                 file_set: wire::FileSet { files: 0, count: 0 },
@@ -132,7 +124,7 @@ fn add_session(count: u8) -> Result {
 
                     check(table.sessions.len() == count)?;
                     check(table.blocks.write(room, entry).is_err())?;
-                    table.add(sessions, &name(count as u8)?)?
+                    table.add(sessions, &name_of(count)?)?
                 }
             };
             check(table.sessions.len() == count + 1)?;
@@ -153,7 +145,7 @@ mod suite {
         add_session(1)?;
         // The table of sessions gets an index.
         add_session(8)?;
-        add_session(SESSIONS_PER_BLOCK as u8)
+        add_session(SESSIONS_PER_BLOCK)
     }
 
     #[test]
@@ -163,7 +155,7 @@ mod suite {
         let request = uapi::CreateSession {
             size: size_of::<uapi::CreateSession>() as u32,
             fd: -1,
-            name: name(1)?.to_field(),
+            name: name_of(1)?.to_field(),
         };
 
         at_each_allocation(
@@ -419,7 +411,7 @@ mod suite {
         for number in 0..3 {
             let preserved = this.preserved(3 * number..3 * number + 3)?;
             let entry = wire::Session {
-                name: name(number as u8)?.to_field(),
+                name: name_of(number as usize)?.to_field(),
                 file_set: preserved.freeze()?,
             };
 

@@ -18,9 +18,24 @@ use crate::{
 };
 use kernel::page::PAGE_SIZE;
 
+/// What holds for pages of 4, of 16 and of 64 KiB: the one of the three for the pages of this kernel.
+pub(crate) const fn by_page_size<T: Copy>(of: [T; 3]) -> T {
+    match PAGE_SIZE {
+        0x1000 => of[0],
+        0x4000 => of[1],
+        0x10000 => of[2],
+        _ => panic!("nothing is written down for pages of this size"),
+    }
+}
+
 /// The entries of a block of one page, as written down here.
-pub(crate) const FILES_PER_BLOCK: usize = 63;
-pub(crate) const SESSIONS_PER_BLOCK: usize = 51;
+pub(crate) const FILES_PER_BLOCK: usize = by_page_size([63, 255, 1023]);
+pub(crate) const SESSIONS_PER_BLOCK: usize = by_page_size([51, 204, 819]);
+
+/// The same of larger blocks.
+pub(crate) const FILES_IN_2_PAGES: usize = by_page_size([127, 511, 2047]);
+pub(crate) const FILES_IN_16_PAGES: usize = by_page_size([1023, 4095, 16383]);
+pub(crate) const SESSIONS_IN_16_PAGES: usize = by_page_size([819, 3276, 13107]);
 
 /// A size of blocks, and how many files go into such a block.
 #[derive(Clone, Copy)]
@@ -36,11 +51,11 @@ const SIZES: [Size; 3] = [
     },
     Size {
         pages: 2,
-        files: 127,
+        files: FILES_IN_2_PAGES,
     },
     Size {
         pages: 16,
-        files: 1023,
+        files: FILES_IN_16_PAGES,
     },
 ];
 
@@ -58,8 +73,10 @@ impl Size {
     /// Numbers of files at and around every boundary.
     fn counts(self) -> [usize; 8] {
         let full = self.files;
+        // Some blocks of one page, the last of which is not full.
+        let many = 8 * FILES_PER_BLOCK - 4;
 
-        [0, 1, full - 1, full, full + 1, 2 * full, 2 * full + 1, 500]
+        [0, 1, full - 1, full, full + 1, 2 * full, 2 * full + 1, many]
     }
 
     /// A set without blocks.
@@ -151,14 +168,23 @@ impl Pages {
         Ok(Self { block_size, blocks })
     }
 
+    /// How far the addresses of two blocks are apart: as far as the largest pages that there are, so
+    /// that they are the same in all kernels.
+    pub(crate) const APART: u64 = 0x1_0000;
+
     /// The address of a block.
     pub(crate) const fn phys(index: usize) -> u64 {
-        ((index + 7) * PAGE_SIZE) as u64
+        (index as u64 + 7) * Self::APART
     }
 
     /// Writes one of the 64-bit words of a block.
     pub(crate) fn word(&mut self, block: usize, at: usize, value: u64) {
         self.blocks[block][at] = value;
+    }
+
+    /// Writes all words of a block.
+    pub(crate) fn words(&mut self, block: usize, values: &[u64]) {
+        self.blocks[block].copy_from_slice(values);
     }
 
     fn follow(&self) -> Result<Followed, ReadError> {
@@ -216,7 +242,10 @@ mod suite {
             assert_eq!(capacity::<wire::File>(size.bytes()), size.files);
         }
         assert_eq!(capacity::<wire::Session>(PAGE_SIZE), SESSIONS_PER_BLOCK);
-        assert_eq!(capacity::<wire::Session>(16 * PAGE_SIZE), 819);
+        assert_eq!(
+            capacity::<wire::Session>(16 * PAGE_SIZE),
+            SESSIONS_IN_16_PAGES
+        );
 
         assert_eq!(capacity::<wire::File>(16 + 64), 1);
         assert_eq!(capacity::<wire::File>(16 + 63), 0);
@@ -594,6 +623,8 @@ mod suite {
 
     #[test]
     fn addresses_that_kho_did_not_hand_over_are_refused() -> Result {
+        const PAGE: u64 = PAGE_SIZE as u64;
+
         let mut page = HandedOverPages::new(0)?;
         let two_pages = HandedOverPages::new(1)?;
         let released = HandedOverPages::new(0)?;
@@ -605,16 +636,16 @@ mod suite {
         for phys in [
             page.phys() + 1,
             page.phys() + 8,
-            page.phys() + 4095,
+            page.phys() + PAGE - 1,
             two_pages.phys(),
-            two_pages.phys() + 4096,
+            two_pages.phys() + PAGE,
             released.phys(),
             own.phys(),
-            4096,
+            PAGE,
             1 << 40,
             1 << 52,
             1 << 63,
-            u64::MAX - 4095,
+            u64::MAX - (PAGE - 1),
         ] {
             let chain = follow(&memory, PAGE_SIZE, phys);
             assert_eq!(refusal(chain), Some(("head", phys)));

@@ -65,7 +65,7 @@ mod suite {
             |area| area.chunk.words()[3] = 0,
             |area| area.chunk.words()[2] = area.chunk.words()[1],
             |area| area.chunk.words()[4] = area.blocks[0].phys(),
-            |area| area.chunk.words()[1] = 0x1000,
+            |area| area.chunk.words()[1] = PAGE_SIZE as u64,
             |area| area.order = 1,
             // The next pages of addresses, where there are none.
             |area| area.chunk.words()[0] = area.chunk.phys(),

@@ -5,14 +5,12 @@
 
 use super::*;
 use crate::{
-    block::{
-        tests::FILES_PER_BLOCK,
-        ReadError, //
-    },
+    block::ReadError,
     common::preserved_order,
     mock::{
         number_of,
-        World, //
+        World,
+        FILES_PER_BLOCK, //
     }, //
 };
 use kernel::bindings;

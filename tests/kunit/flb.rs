@@ -716,26 +716,31 @@ mod suite {
 
     #[test]
     fn as_many_as_a_page_holds() -> Result {
+        const COUNT: usize = wire::FLBS_PER_PAGE;
+
         let (mut world, a) = world("")?;
         let b = world.registered('b', 0..0)?;
+        let names = ('0'..).take(COUNT);
         let mut flbs = KVec::new();
 
-        for name in 0..63 {
-            let flb = world.flb((b'0' + name) as char)?;
+        for name in names.clone() {
+            let flb = world.flb(name)?;
 
             world.registry().register_flb(a, flb.clone())?;
             flbs.push(flb, GFP_KERNEL)?;
         }
-        let extra = world.flb('~')?;
+        let extra = world.flb('!')?;
         let registry = world.registry();
         assert_eq!(registry.register_flb(a, extra.clone()), Err(ENOSPC));
         // Where there is no room, what is there can still be shared.
-        registry.register_flb(b, flbs[62].clone())?;
+        registry.register_flb(b, flbs[COUNT - 1].clone())?;
 
         let files = world.preserved(1..2)?;
         let page = page(&world)?;
-        assert_eq!(page.header.count, 63);
-        assert_eq!(page.entries[62].data, flb_data('n'));
+        assert_eq!(page.header.count, COUNT as u64);
+        for (entry, name) in page.entries.iter().zip(names) {
+            assert_eq!(entry.data, flb_data(name));
+        }
         assert!(read(&Preservations, page.phys()).is_ok());
         drop(files);
 
@@ -834,6 +839,7 @@ mod suite {
     #[test]
     fn damaged_pages() -> Result {
         const ENTRY: usize = size_of::<wire::Flb>() / 8;
+        let full = wire::FLBS_PER_PAGE as u64;
         let name = u64::from_le_bytes(*b"flb x\0\0\0");
         let sound = || {
             let mut pages = Pages::chain(&[2])?;
@@ -862,7 +868,7 @@ mod suite {
         for (at, value, record, field) in [
             (0, 0, "luo_flb_header_ser", "pgcnt"),
             (0, 2, "luo_flb_header_ser", "pgcnt"),
-            (1, 64, "luo_flb_header_ser", "count"),
+            (1, full + 1, "luo_flb_header_ser", "count"),
             (1, u64::MAX, "luo_flb_header_ser", "count"),
             // One entry more than there are, which has no name.
             (1, 3, "luo_flb_ser", "name"),

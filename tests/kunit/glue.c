@@ -58,56 +58,57 @@ static bool u64_property(const void *fdt, int node, const char *name, u64 *value
 	return true;
 }
 
-struct preservation {
-	phys_addr_t phys;
-	int order;
-};
-
-/* The order of what a key is about. */
-static unsigned int order_of(unsigned long key)
+/* The tree that says what is preserved, or NULL. */
+static struct kho_radix_node *preservations(void)
 {
-	return 65 - fls64(key) - PAGE_SHIFT;
-}
-
-/* A key is a 1, and below it the address without the bits that are always 0. */
-static int look_at(unsigned long key, void *data)
-{
-	struct preservation *wanted = data;
-	unsigned int order = order_of(key);
-
-	if (key << (order + PAGE_SHIFT) != wanted->phys)
-		return 0;
-	wanted->order = order;
-
-	return 1;
-}
-
-/* Calls @leaf for each preservation. */
-static void walk(int (*leaf)(unsigned long key, void *data), void *data)
-{
-	const struct kho_radix_walk_cb cb = { .leaf = leaf };
 	const void *fdt = kho_fdt();
-	struct kho_radix_tree tree;
 	u64 root;
 
-	if (fdt && u64_property(fdt, 0, KHO_FDT_MEMORY_MAP_PROP_NAME, &root) &&
-	    !kho_radix_init_tree(&tree, phys_to_virt(root)))
-		kho_radix_walk_tree(&tree, &cb, data);
+	if (!fdt || !u64_property(fdt, 0, KHO_FDT_MEMORY_MAP_PROP_NAME, &root))
+		return NULL;
+
+	return phys_to_virt(root);
+}
+
+/* Whether a tree has a key. */
+static bool has_key(const struct kho_radix_node *node, unsigned long key)
+{
+	const struct kho_radix_leaf *leaf;
+
+	for (int level = KHO_TREE_MAX_DEPTH - 1; level > 0; level--) {
+		int shift = (level - 1) * KHO_TABLE_SIZE_LOG2 + KHO_BITMAP_SIZE_LOG2;
+		u64 next = READ_ONCE(node->table[(key >> shift) % ARRAY_SIZE(node->table)]);
+
+		if (!next)
+			return false;
+		node = phys_to_virt(next);
+	}
+	leaf = (const void *)node;
+
+	return test_bit(key % (1UL << KHO_BITMAP_SIZE_LOG2), leaf->bitmap);
 }
 
 /* The order with which KHO will hand over what begins at @phys, or -1. */
 int luo_kunit_preserved_order(phys_addr_t phys)
 {
-	struct preservation wanted = { .phys = phys, .order = -1 };
+	const struct kho_radix_node *root = preservations();
 
-	walk(look_at, &wanted);
+	for (int order = 0; root && order <= MAX_PAGE_ORDER; order++) {
+		/* A key is a 1, and below it the address without the bits that are always 0. */
+		unsigned long bit = 1UL << (64 - PAGE_SHIFT - order);
 
-	return wanted.order;
+		if (!IS_ALIGNED(phys, PAGE_SIZE << order))
+			break;
+		if (has_key(root, bit | phys >> (PAGE_SHIFT + order)))
+			return order;
+	}
+
+	return -1;
 }
 
 static int count(unsigned long key, void *data)
 {
-	*(u64 *)data += 1ULL << order_of(key);
+	*(u64 *)data += 1ULL << (65 - fls64(key) - PAGE_SHIFT);
 
 	return 0;
 }
@@ -115,9 +116,13 @@ static int count(unsigned long key, void *data)
 /* How many pages KHO will hand over. */
 u64 luo_kunit_preserved_pages(void)
 {
+	const struct kho_radix_walk_cb cb = { .leaf = count };
+	struct kho_radix_node *root = preservations();
+	struct kho_radix_tree tree;
 	u64 pages = 0;
 
-	walk(count, &pages);
+	if (root && !kho_radix_init_tree(&tree, root))
+		kho_radix_walk_tree(&tree, &cb, &pages);
 
 	return pages;
 }

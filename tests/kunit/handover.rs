@@ -299,7 +299,7 @@ mod suite {
             }
             let log = refusal_without(pages, looks, Pages::phys(0), 0)?;
             let line = b"luo: refused what the previous kernel handed over (session '-'): \
-                kho_block_header_ser.next is 0x8000: not a page that was handed over\n";
+                kho_block_header_ser.next is 0x80000: not a page that was handed over\n";
             assert_eq!(*log, *line);
         }
         Ok(())
@@ -316,7 +316,7 @@ mod suite {
             }
             let log = refusal_without(pages, looks, 0, Pages::phys(1))?;
             let line = b"luo: refused what the previous kernel handed over (session '-'): \
-                luo_ser.flbs_pa is 0x8000: not a page that was handed over\n";
+                luo_ser.flbs_pa is 0x80000: not a page that was handed over\n";
             assert_eq!(*log, *line);
         }
         Ok(())

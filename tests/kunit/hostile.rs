@@ -11,7 +11,12 @@
 use super::*;
 use crate::{
     abi::format::Field,
-    block::tests::Pages,
+    block::tests::{
+        by_page_size,
+        Pages,
+        FILES_PER_BLOCK,
+        SESSIONS_PER_BLOCK, //
+    },
     handover::tests::contents_from_root,
     luo_file::tests::Meaning as Files,
     luo_session::tests::{
@@ -23,10 +28,12 @@ use crate::{
 };
 use kernel::{
     fmt,
+    page::PAGE_SIZE,
     str::CString, //
 };
 
-const WORDS: usize = 512;
+/// How many words a page has.
+const WORDS: usize = PAGE_SIZE / size_of::<u64>();
 
 // The pages, and what is on them.
 const ROOT: usize = 0;
@@ -44,9 +51,9 @@ const FILE: usize = 8;
 const FLB: usize = 8;
 
 /// How many entries there is room for.
-const SESSIONS_ROOM: u64 = 51;
-const FILES_ROOM: u64 = 63;
-const FLBS_ROOM: u64 = 63;
+const SESSIONS_ROOM: u64 = SESSIONS_PER_BLOCK as u64;
+const FILES_ROOM: u64 = FILES_PER_BLOCK as u64;
+const FLBS_ROOM: u64 = by_page_size([63, 255, 1023]);
 
 const VERSION: u64 = u64::from_le_bytes(*b"luo-v5\0\0");
 const HANDLER: u64 = u64::from_le_bytes(*b"kunit\0\0\0");
@@ -368,9 +375,7 @@ impl Reader {
         let mut meaning = Err(ECANCELED);
 
         for (page, words) in hand_over.words.iter().enumerate() {
-            for (at, &word) in words.iter().enumerate() {
-                memory.word(page, at, word);
-            }
+            memory.words(page, words);
         }
         let log = logged(|| meaning = self.read(&memory, hand_over.entry))?;
 
@@ -423,7 +428,7 @@ fn values(old: u64) -> [(&'static str, u64); 12] {
         ("one less", old.wrapping_sub(1)),
         ("twice", old.wrapping_mul(2)),
         ("unaligned", old.wrapping_add(8)),
-        ("the next page", old.wrapping_add(4096)),
+        ("the next page", old.wrapping_add(Pages::APART)),
         ("maximum", u64::MAX),
         ("upper half", old ^ 1 << 63),
         ("an unused page", Pages::phys(PAGES)),

@@ -291,7 +291,7 @@ mod suite {
         let memory = handed_over();
 
         page.words()[0] = 0x1234;
-        page.words()[511] = 0x5678;
+        page.words()[PAGE_SIZE / 8 - 1] = 0x5678;
         let mut last = [0; 8];
         let first = memory.read::<u64>(page.extent()).ok_or(ENOENT)?;
         memory
@@ -314,7 +314,7 @@ mod suite {
         let page = HandedOverPages::new(0)?;
         let memory = handed_over();
 
-        for bit in 0..12 {
+        for bit in 0..PAGE_SIZE.ilog2() {
             assert!(memory
                 .read::<u8>(Extent::page(page.phys() + (1 << bit)))
                 .is_none());
@@ -401,15 +401,15 @@ mod suite {
 
     #[test]
     fn released_pages_are_free() -> Result {
-        const MEGABYTE: u32 = 8;
+        const ORDER: u32 = 8;
 
         let before = free_pages();
         for _ in 0..64 {
-            let pages = HandedOverPages::new(MEGABYTE)?;
+            let pages = HandedOverPages::new(ORDER)?;
 
             handed_over().release([pages.extent()]);
         }
-        assert!(before.saturating_sub(free_pages()) < 32 << MEGABYTE);
+        assert!(before.saturating_sub(free_pages()) < 32 << ORDER);
         Ok(())
     }
 

@@ -4,11 +4,17 @@
 //! lack something or have it twice, and that are damaged anywhere.
 
 use super::*;
-use crate::abi::{
-    block::capacity,
-    format::format_of,
-    luo_v5::LuoV5,
-    record, //
+use crate::{
+    abi::{
+        block::capacity,
+        format::format_of,
+        luo_v5::LuoV5,
+        record, //
+    },
+    block::tests::{
+        FILES_IN_2_PAGES,
+        SESSIONS_IN_16_PAGES, //
+    }, //
 };
 use core::ops::Range;
 use kernel::{
@@ -132,16 +138,22 @@ mod suite {
     #[test]
     fn blocks_are_larger_than_those_of_luo_v5() {
         assert_eq!(LuoFdt.name(), "luo-fdt");
-        assert_eq!(LuoFdt.blob_size(), 4096);
-        assert_eq!(LuoFdt.session_block_size(), 65536);
-        assert_eq!(LuoFdt.file_block_size(), 8192);
-        assert_eq!(capacity::<record::Session>(65536), 819);
-        assert_eq!(capacity::<record::File>(8192), 127);
+        assert_eq!(LuoFdt.blob_size(), PAGE_SIZE);
+        assert_eq!(LuoFdt.session_block_size(), 16 * PAGE_SIZE);
+        assert_eq!(LuoFdt.file_block_size(), 2 * PAGE_SIZE);
+        assert_eq!(
+            capacity::<record::Session>(LuoFdt.session_block_size()),
+            SESSIONS_IN_16_PAGES
+        );
+        assert_eq!(
+            capacity::<record::File>(LuoFdt.file_block_size()),
+            FILES_IN_2_PAGES
+        );
 
         assert_eq!(LuoV5.name(), "luo-v5");
         assert_eq!(LuoV5.blob_size(), 32);
-        assert_eq!(LuoV5.session_block_size(), 4096);
-        assert_eq!(LuoV5.file_block_size(), 4096);
+        assert_eq!(LuoV5.session_block_size(), PAGE_SIZE);
+        assert_eq!(LuoV5.file_block_size(), PAGE_SIZE);
     }
 
     #[test]

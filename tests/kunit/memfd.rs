@@ -72,11 +72,30 @@ impl Drop for HugePages {
 }
 
 pub(super) const PAGE: u64 = PAGE_SIZE as u64;
-const WORDS: u64 = PAGE / size_of::<u64>() as u64;
 
-/// What is in any file from this page on, as far as there is data: words that tell where they are.
+/// How many words of a page tell where they are. Those of a page of 4 KiB all do.
+const WORDS: u64 = 512;
+
+/// How many words there are in a page for each that does.
+const APART: usize = PAGE_SIZE / size_of::<u64>() / WORDS as usize;
+
+/// What the words say from this page of any file on, as far as there is data.
 fn data_from(page: u64) -> impl Iterator<Item = u64> {
     (page * WORDS..).map(|number| !number)
+}
+
+/// Writes what is in any file from this page on.
+fn fill(words: &mut [u64], page: u64) {
+    for (word, data) in words.iter_mut().step_by(APART).zip(data_from(page)) {
+        *word = data;
+    }
+}
+
+/// Whether it is there.
+fn is_filled(words: &[u64], page: u64) -> bool {
+    let mut words = words.iter().step_by(APART).zip(data_from(page));
+
+    words.all(|(word, data)| *word == data)
 }
 
 /// A file with `size` bytes that has data in these pages, and holes for the others.
@@ -93,12 +112,10 @@ pub(super) fn memfd(size: u64, data: &[u64]) -> Result<ARef<File>> {
 
 /// Writes its data to a page.
 pub(super) fn write(file: &File, page: u64) -> Result {
-    let mut words = KVec::new();
+    let mut words = KVec::from_elem(0, PAGE_SIZE / size_of::<u64>(), GFP_KERNEL)?;
     let mut offset = (page * PAGE) as bindings::loff_t;
 
-    for word in data_from(page).take(WORDS as usize) {
-        words.push(word, GFP_KERNEL)?;
-    }
+    fill(&mut words, page);
     // SAFETY: The file is open for writing, and there are so many bytes.
     let written = unsafe {
         bindings::kernel_write(file.as_ptr(), words.as_ptr().cast(), PAGE_SIZE, &mut offset)
@@ -109,7 +126,7 @@ pub(super) fn write(file: &File, page: u64) -> Result {
 
 /// Reads the words of a page, as far as the file goes.
 fn read(file: &File, page: u64) -> Result<KVec<u64>> {
-    let mut words = KVec::from_elem(0, WORDS as usize, GFP_KERNEL)?;
+    let mut words = KVec::from_elem(0, PAGE_SIZE / size_of::<u64>(), GFP_KERNEL)?;
     let mut offset = (page * PAGE) as bindings::loff_t;
     // SAFETY: The file is open for reading, and there is room for so many bytes.
     let len = unsafe {
@@ -173,7 +190,7 @@ pub(super) fn check_contents(file: &File, has_data: impl Fn(u64) -> bool) -> Res
 
         len += size_of_val(&words[..]) as u64;
         if has_data(page) {
-            check(words.iter().copied().eq(data_from(page).take(words.len())))?;
+            check(is_filled(&words, page))?;
         } else {
             check(words.iter().all(|word| *word == 0))?;
         }
@@ -329,9 +346,7 @@ impl Sent {
 
         record.words()[..6].copy_from_slice(&[0, size, 0, count, first, rest]);
         for (index, pages) in &mut memory {
-            for (word, data) in pages.words().iter_mut().zip(data_from(*index)) {
-                *word = data;
-            }
+            fill(pages.words(), *index);
         }
         Ok(Self {
             record,
@@ -349,11 +364,10 @@ impl Sent {
     fn is_untouched(&mut self) -> bool {
         self.record.are_there()
             && self.entries.is_there()
-            && self.memory.iter_mut().all(|(index, pages)| {
-                let mut words = pages.words().iter().zip(data_from(*index));
-
-                words.all(|(word, data)| *word == data) && pages.are_there()
-            })
+            && self
+                .memory
+                .iter_mut()
+                .all(|(index, pages)| is_filled(pages.words(), *index) && pages.are_there())
     }
 
     /// Whether all of it is taken.
@@ -458,12 +472,14 @@ fn preserve_many<F: Stated>() -> Result {
 fn preserve_huge_pages<F: Stated>() -> Result {
     let before = preserved_pages();
     let _huge = HugePages::allow()?;
-    let file = memfd(513 * PAGE, &[0, 512])?;
+    let order = folio::max_order();
+    let huge = 1 << order;
+    let file = memfd((huge + 1) * PAGE, &[0, huge])?;
 
-    check([0, 512].map(|page| page_of(&file, page).map(|page| page.order)) == [Some(9); 2])?;
+    check([0, huge].map(|page| page_of(&file, page).map(|page| page.order)) == [Some(order); 2])?;
     let outgoing = preserve::<F>(&file)?;
-    outgoing.check_pages(&file, 0..1024)?;
-    check_contents(&file, |page| page % 512 == 0)?;
+    outgoing.check_pages(&file, 0..2 * huge)?;
+    check_contents(&file, |page| page % huge == 0)?;
 
     drop(outgoing);
     check_let_go(&file, before)
@@ -579,8 +595,8 @@ mod suite {
     fn holes_that_nobody_could_fill_are_left() -> Result {
         let before = preserved_pages();
 
-        for (size, err) in [(1 << 40, ENOMEM), (1 << 45, EFBIG)] {
-            let file = memfd(size, &[])?;
+        for (pages, err) in [(1 << 28, ENOMEM), (1 << 33, EFBIG)] {
+            let file = memfd(pages * PAGE, &[])?;
 
             assert_eq!(preserve::<Folios>(&file).err(), Some(err));
             assert_eq!(Memfd::of(&file).ok_or(EINVAL)?.pages_in_memory(), 0);
@@ -658,11 +674,18 @@ mod suite {
 
     #[test]
     fn what_is_larger_than_a_folio_can_be_comes_back() -> Result {
-        let sent = Sent::new::<Folios>(1024 * PAGE, &[(0, 10)])?;
-        let file = sent.receive::<Folios>()?.into_file()?;
+        let largest = folio::max_order();
+        let order = largest + 1;
 
-        check_contents(&file, |_| true)?;
-        sent.check_places(&file, &[9, 9])
+        // With pages of 16 KiB, nothing can be.
+        if order <= bindings::MAX_PAGE_ORDER {
+            let sent = Sent::new::<Folios>(PAGE << order, &[(0, order)])?;
+            let file = sent.receive::<Folios>()?.into_file()?;
+
+            check_contents(&file, |_| true)?;
+            sent.check_places(&file, &[largest; 2])?;
+        }
+        Ok(())
     }
 
     #[test]

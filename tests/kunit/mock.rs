@@ -114,10 +114,14 @@ pub(crate) fn session_name() -> Result<Name> {
     Name::new(&field).ok_or(EINVAL)
 }
 
+/// How many files go into a block here.
+pub(crate) const FILES_PER_BLOCK: usize = 63;
+
 impl OutgoingFiles {
-    /// No files, which are written as `luo-v5` wants it.
+    /// No files, which are written as `luo-v5` wants it on pages of 4 KiB. Who reads larger pages
+    /// takes such blocks for some that are not full, and there are file descriptors to fill them.
     pub(crate) fn none() -> Result<Pin<KBox<Self>>> {
-        KBox::pin_init(Self::new(session_name()?, PAGE_SIZE), GFP_KERNEL)
+        KBox::pin_init(Self::new(session_name()?, 4096), GFP_KERNEL)
     }
 
     /// Preserves the file behind a descriptor of the test.
@@ -658,7 +662,7 @@ impl World {
         let mut compatible = [0; 48];
         if name != '\0' {
             put(&mut compatible, b"flb ");
-            compatible[4] = name as u8;
+            name.encode_utf8(&mut compatible[4..]);
         }
 
         let flb = KBox::new(

@@ -12,6 +12,8 @@ use crate::{
     },
     block::tests::{
         Pages,
+        FILES_IN_2_PAGES,
+        FILES_PER_BLOCK,
         SESSIONS_PER_BLOCK, //
     },
     callbacks::FileHandler,
@@ -46,6 +48,7 @@ use kernel::{
         Extent,
         Memory, //
     },
+    page::PAGE_SIZE,
     str::CString,
     sync::{
         aref::ARef,
@@ -318,6 +321,11 @@ fn name(text: &[u8]) -> Result<Name> {
     Name::new(&field(text)).ok_or(EINVAL)
 }
 
+/// The name of one of some thousand sessions.
+pub(super) fn name_of(number: usize) -> Result<Name> {
+    name(&[number / 64, number % 64].map(|digit| b'0' + digit as u8))
+}
+
 /// Creates a session as userspace does.
 fn create(sessions: &'static Sessions, page: &UserPage, text: &[u8]) -> Result<Fd> {
     let arg = page.argument(&uapi::CreateSession {
@@ -489,6 +497,16 @@ fn is_refused(changes: &[(usize, usize, u64)], session: &str, why: &str) -> Resu
     Ok(refused && *log == *line.to_bytes())
 }
 
+/// As [`is_refused`], as the block in a page claims to have so many entries.
+fn is_refused_for_count(page: usize, count: u64, session: &str) -> Result<bool> {
+    let why = CString::try_from_fmt(fmt!(
+        "kho_block_header_ser.count is {count:#x}: more than a block holds"
+    ))?;
+    let why = why.to_str().map_err(|_| EINVAL)?;
+
+    is_refused(&[(page, 1, count)], session, why)
+}
+
 /// Writes down all sessions, and returns how that went and where the next kernel would find them.
 ///
 /// The root blob is the test's own, and has no sessions before.
@@ -651,11 +669,11 @@ mod suite {
         let (sessions, _) = orchestrator(HandOver::nothing())?;
         let mut table = sessions.outgoing.lock();
 
-        for index in 0..SESSIONS_PER_BLOCK {
-            table.add(sessions, &name(&[index as u8 + 1])?)?;
+        for number in 0..SESSIONS_PER_BLOCK {
+            table.add(sessions, &name_of(number)?)?;
         }
         assert!(table
-            .add(sessions, &name(&[1])?)
+            .add(sessions, &name_of(0)?)
             .is_err_and(|err| err == EEXIST));
 
         // One block holds them all: one entry more does not fit.
@@ -874,12 +892,14 @@ mod suite {
 
     #[test]
     fn what_is_handed_over_is_read_by_the_next_kernel() -> Result {
+        const MANY: u64 = FILES_PER_BLOCK as u64 + 1;
+
         let (old, _) = orchestrator(HandOver::nothing())?;
         let (new, handler) = orchestrator(HandOver::nothing())?;
 
         create_with_files(old, b"b", 0..2)?;
         create_with_files(old, b"a", 0..0)?;
-        create_with_files(old, b"c", 5..69)?;
+        create_with_files(old, b"c", 5..5 + MANY)?;
         let (result, head) = serialize(old)?;
         assert_eq!(result, Ok(()));
 
@@ -893,13 +913,18 @@ mod suite {
         assert!(names.eq([b"b", b"a", b"c"]));
         new.incoming.lock().sessions = table;
 
-        for (session, token, number) in [(b"b", 0, 1), (b"b", 1, 2), (b"c", 5, 3), (b"c", 68, 66)] {
+        for (session, token, number) in [
+            (b"b", 0, 1),
+            (b"b", 1, 2),
+            (b"c", 5, 3),
+            (b"c", 4 + MANY, 2 + MANY),
+        ] {
             let session = new.incoming.lock().get(session)?;
 
             assert!(session.files.retrieve(&new.registry, token).is_ok());
             assert!(handler.called(&[("retrieve", number)]));
         }
-        for (session, token) in [(b"a", 0), (b"b", 2), (b"c", 4), (b"c", 69)] {
+        for (session, token) in [(b"a", 0), (b"b", 2), (b"c", 4), (b"c", 5 + MANY)] {
             let session = new.incoming.lock().get(session)?;
             let nothing = session.files.retrieve(&new.registry, token).err();
 
@@ -912,14 +937,13 @@ mod suite {
     fn every_format_is_read_in_blocks_of_its_size() -> Result {
         // How many files fit into a block, and the orders of the blocks of sessions and files.
         for (format, full, orders) in [
-            (&LuoV5 as &dyn Format, 63, [0, 0, 0]),
-            (&LuoFdt, 127, [4, 1, 1]),
+            (&LuoV5 as &dyn Format, FILES_PER_BLOCK as u64, [0, 0, 0]),
+            (&LuoFdt, FILES_IN_2_PAGES as u64, [4, 1, 1]),
         ] {
             let (old, _) = orchestrator_of(format, HandOver::nothing())?;
 
-            for files in [full, full + 1] {
-                create_with_files(old, &[files as u8], 0..files)?;
-            }
+            create_with_files(old, b"full", 0..full)?;
+            create_with_files(old, b"more", 0..full + 1)?;
             let (result, head) = serialize(old)?;
             assert_eq!(result, Ok(()));
 
@@ -940,7 +964,7 @@ mod suite {
 
                 let (new, handler) = orchestrator_of(own, HandOver::sound(contents))?;
                 new.restore()?;
-                let session = new.incoming.lock().get(&[full as u8 + 1])?;
+                let session = new.incoming.lock().get(b"more")?;
                 assert!(session.files.retrieve(&new.registry, full).is_ok());
                 assert!(handler.called(&[("retrieve", 2 * full + 1)]));
             }
@@ -1051,7 +1075,7 @@ mod suite {
             ("unfreeze", 1),
         ]));
         let head = sessions.outgoing.lock().blocks.head();
-        let mut words = KVec::from_elem(u64::MAX, 512, GFP_KERNEL)?;
+        let mut words = KVec::from_elem(u64::MAX, PAGE_SIZE / 8, GFP_KERNEL)?;
         Preservations
             .copy(Extent::page(head), 0, words.as_mut_bytes())
             .ok_or(EINVAL)?;
@@ -1227,15 +1251,15 @@ mod suite {
 
     #[test]
     fn damaged_addresses_of_files_are_refused() -> Result {
-        let why = "luo_file_set_ser.files is 0x8008: not a page that was handed over";
-        assert!(is_refused(&[(0, 2 + 8, 0x8008)], "a", why)?);
-        let why = "luo_file_set_ser.files is 0x54000: not a page that was handed over";
-        assert!(is_refused(&[(0, B + 8, 0x54000)], "b", why)?);
+        let why = "luo_file_set_ser.files is 0x80008: not a page that was handed over";
+        assert!(is_refused(&[(0, 2 + 8, 0x80008)], "a", why)?);
+        let why = "luo_file_set_ser.files is 0x540000: not a page that was handed over";
+        assert!(is_refused(&[(0, B + 8, 0x540000)], "b", why)?);
 
         // Nowhere, the sessions' own block, the other session's block.
         let why = "luo_file_set_ser.count is 0x3: not the number of files in the blocks";
         assert!(is_refused(&[(0, 2 + 8, 0)], "a", why)?);
-        let why = "luo_file_set_ser.files is 0x7000: a block that belongs to a chain already";
+        let why = "luo_file_set_ser.files is 0x70000: a block that belongs to a chain already";
         assert!(is_refused(&[(0, 2 + 8, Pages::phys(0))], "a", why)?);
         let why = "luo_file_set_ser.count is 0x3: not the number of files in the blocks";
         assert!(is_refused(&[(0, 2 + 8, Pages::phys(2))], "a", why)?);
@@ -1269,20 +1293,19 @@ mod suite {
         let why = "kho_block_header_ser.count is 0x0: \
             no entries, and not the last of several blocks";
         assert!(is_refused(&[(1, 1, 0)], "a", why)?);
-        let why = "kho_block_header_ser.count is 0x40: more than a block holds";
-        assert!(is_refused(&[(2, 1, 64)], "b", why)?);
+        assert!(is_refused_for_count(2, FILES_PER_BLOCK as u64 + 1, "b")?);
         Ok(())
     }
 
     #[test]
     fn damaged_links_of_files_are_refused() -> Result {
-        let why = "kho_block_header_ser.next is 0x8000: a block that belongs to a chain already";
+        let why = "kho_block_header_ser.next is 0x80000: a block that belongs to a chain already";
         assert!(is_refused(&[(1, 0, Pages::phys(1))], "a", why)?);
         let why = "kho_block_header_ser.next is 0x1: not a page that was handed over";
         assert!(is_refused(&[(2, 0, 1)], "b", why)?);
 
         // On to the sessions' block, on to the other session's.
-        let why = "kho_block_header_ser.next is 0x7000: a block that belongs to a chain already";
+        let why = "kho_block_header_ser.next is 0x70000: a block that belongs to a chain already";
         assert!(is_refused(&[(1, 0, Pages::phys(0))], "a", why)?);
         let why = "luo_file_set_ser.count is 0x3: not the number of files in the blocks";
         assert!(is_refused(&[(1, 0, Pages::phys(2))], "a", why)?);
@@ -1294,15 +1317,14 @@ mod suite {
         let why = "kho_block_header_ser.count is 0x0: \
             no entries, and not the last of several blocks";
         assert!(is_refused(&[(0, 1, 0)], "-", why)?);
-        let why = "kho_block_header_ser.count is 0x34: more than a block holds";
-        assert!(is_refused(&[(0, 1, 52)], "-", why)?);
-        let why = "kho_block_header_ser.next is 0x7000: a block that belongs to a chain already";
+        assert!(is_refused_for_count(0, SESSIONS_PER_BLOCK as u64 + 1, "-")?);
+        let why = "kho_block_header_ser.next is 0x70000: a block that belongs to a chain already";
         assert!(is_refused(&[(0, 0, Pages::phys(0))], "-", why)?);
-        let why = "kho_block_header_ser.next is 0x6000: not a page that was handed over";
-        assert!(is_refused(&[(0, 0, 0x6000)], "-", why)?);
+        let why = "kho_block_header_ser.next is 0x60000: not a page that was handed over";
+        assert!(is_refused(&[(0, 0, 0x60000)], "-", why)?);
 
         // On to a block of files: it belongs to session "a" then, and to the chain of sessions.
-        let why = "luo_file_set_ser.files is 0x8000: a block that belongs to a chain already";
+        let why = "luo_file_set_ser.files is 0x80000: a block that belongs to a chain already";
         assert!(is_refused(&[(0, 0, Pages::phys(1))], "a", why)?);
         Ok(())
     }
@@ -1328,7 +1350,7 @@ mod suite {
     fn a_block_of_two_sessions_is_refused() -> Result {
         // Both have one file now, and it is the same.
         let changes = [(0, 2 + 8, Pages::phys(2)), (0, 2 + 9, 1)];
-        let why = "luo_file_set_ser.files is 0x9000: a block that belongs to a chain already";
+        let why = "luo_file_set_ser.files is 0x90000: a block that belongs to a chain already";
 
         assert!(is_refused(&changes, "b", why)?);
         Ok(())
