@@ -62,13 +62,17 @@ need xz xz-utils
 need shellcheck shellcheck
 need dtc device-tree-compiler
 case $arch in
+x86_64) need qemu-system-x86_64 qemu-system-x86 ;;
+arm64) need qemu-system-aarch64 qemu-system-arm ;;
+esac
+case ${std:+$arch} in
 x86_64)
-	need qemu-system-x86_64 qemu-system-x86
 	need x86_64-linux-gnu-gcc gcc-x86-64-linux-gnu
+	need /usr/x86_64-linux-gnu/lib/libc.a libc6-dev-amd64-cross
 	;;
 arm64)
-	need qemu-system-aarch64 qemu-system-arm
 	need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+	need /usr/aarch64-linux-gnu/lib/libc.a libc6-dev-arm64-cross
 	;;
 esac
 need /etc/ssl/certs/ca-certificates.crt ca-certificates

@@ -37,9 +37,7 @@ case $ARCH in
 arm64)
 	qemu="qemu-system-aarch64"
 	# As in tools/vm/src/arch.rs.
-	cpu=cortex-a72
-	! grep -qx CONFIG_ARM64_16K_PAGES=y "$build/.config" || cpu=cortex-a76
-	machine=(--qemu_args "-cpu $cpu")
+	machine=(--qemu_args '-cpu cortex-a76')
 	;;
 *)
 	qemu="qemu-system-x86_64"

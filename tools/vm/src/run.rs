@@ -188,6 +188,9 @@ mod tests {
             "ODEBUG: free active (active state 0) object: 0 object type: timer_list",
             "INFO: task luo-kexec-tests:1 is blocked on a mutex likely owned by task init:1.",
             "kmemleak: 1 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+            "Unable to handle kernel NULL pointer dereference at virtual address 0000000000000000",
+            "Internal error: Oops: 0000000096000004 [#1]  SMP",
+            "Call trace:",
         ] {
             let run = run(1, &[BOOT, text, DONE]);
             assert!(
