@@ -114,12 +114,13 @@ pub(crate) fn session_name() -> Result<Name> {
     Name::new(&field).ok_or(EINVAL)
 }
 
-/// How many files go into a block here.
+/// How many files of a world go into a block.
 pub(crate) const FILES_PER_BLOCK: usize = 63;
 
 impl OutgoingFiles {
-    /// No files, which are written as `luo-v5` wants it on pages of 4 KiB. Who reads larger pages
-    /// takes such blocks for some that are not full, and there are file descriptors to fill them.
+    /// No files, which are written as `luo-v5` wants it with pages of 4 KiB. On larger ones, these
+    /// are blocks that are never full, and read as such. To fill them would take more descriptors
+    /// than a task may have.
     pub(crate) fn none() -> Result<Pin<KBox<Self>>> {
         KBox::pin_init(Self::new(session_name()?, 4096), GFP_KERNEL)
     }
