@@ -78,7 +78,7 @@ export O LINUX KDIR LLVM BINDGEN ARCH PAGES
 .NOTPARALLEL:
 .PHONY: help demo demo-vm test kernel headers kunit selftest bench coverage lint install uninstall clean
 .PHONY: selftest-vm interop interop-c chain races hostile hostile-deferred fuzz fuzz-smoke memblock doctests
-.PHONY: compile-fail htmldocs luoctl tools-test arm64 glance
+.PHONY: compile-fail htmldocs luoctl tools-test arm64 glance other-pages
 .PHONY: test-debug kunit-debug selftest-debug
 .PHONY: deps vm fuzzer tests/fuzz/linux FORCE
 
@@ -205,11 +205,14 @@ luoctl: | deps
 	@$(step) 'Building luoctl' $(logs)/luoctl.log $(static_cargo) -p luoctl
 	@echo 'It is $(guest)/luoctl'
 
-# With pages of 64 KiB, KHO finds room for its scratch areas by itself in 8 GiB or more.
-ifeq ($(PAGES),64K)
-memory := 4G
-params := kho_scratch=64M,512M,512M
-endif
+# The larger pages are, the less of them the kernel reserves at its start, from which KHO takes how
+# large its scratch areas are to be, and the larger is what they are multiples of: 32 or 512 MiB.
+memory-16K := 2G
+params-16K := kho_scratch=64M,256M,256M
+memory-64K := 4G
+params-64K := kho_scratch=64M,512M,512M
+memory := $(memory-$(PAGES))
+params := $(params-$(PAGES))
 luo_vm := $(O)/cargo/release/luo-vm
 machine := $(memory:%=--memory %) $(params:%=--param %)
 parts := tools/test.sh $(out) $(luo_vm)
@@ -228,16 +231,28 @@ endif
 
 # From one LUO to the other. The older kernel and the long chain are not in make test.
 alternate := $(luo_vm) selftest $(machine) --guest $(guest) --kselftest $(out)/kselftest
+ours := $(LINUX)-rust$v
+theirs := $(LINUX)-c$v
 interop-c: $(tree)-rust$v/.built $(tree)-c$v/.built $(out)/kselftest/.built vm
-	@tools/interop.sh $(out) $(O)/linux-%$v '$(LINUX)-c:$(LINUX)-rust $(LINUX)-rust:$(LINUX)-c' \
-		$(alternate)
+	@tools/interop.sh $(out) '$(theirs):$(ours) $(ours):$(theirs)' $(alternate)
 
+# On arm64 there are kernels with other pages, too; 7.2 does not know that it can hand nothing over
+# to one.
+ifeq ($(ARCH),arm64)
+other := $(if $(filter 4K,$(PAGES)),16K,4K)
+others := $(LINUX)-rust-arm64$(patsubst %,-%,$(filter-out 4K,$(other)))
+endif
 interop: $(tree)-rust$v/.built $(tree)-c$v/.built $(out)/kselftest/.built vm
 	@$(MAKE) kernel IMPL=c LINUX=7.2 KDIR=
-	@tools/interop.sh $(out) $(O)/linux-%$v '$(LINUX)-rust:$(LINUX)-rust \
-		$(foreach c,7.2-c $(LINUX)-c,$(c):$(LINUX)-rust $(LINUX)-rust:$(c)) \
-		$(foreach c,7.2-c $(LINUX)-c,$(LINUX)-rust:$(c):memfd-unknown) \
-		$(LINUX)-c:$(LINUX)-rust:chain-memfd $(LINUX)-c:$(LINUX)-rust:chain-100' $(alternate)
+	@$(if $(other),$(MAKE) kernel IMPL=rust PAGES=$(other))
+	@tools/interop.sh $(out) '$(ours):$(ours) \
+		$(foreach c,7.2-c$v $(theirs),$(c):$(ours) $(ours):$(c) $(ours):$(c):memfd-unknown) \
+		$(theirs):$(ours):chain-memfd $(theirs):$(ours):chain-100 \
+		$(others:%=7.2-c$v:%:other-pages)' $(alternate)
+
+other-pages: $(tree)-rust$v/.built $(out)/kselftest/.built vm
+	@$(MAKE) kernel IMPL=rust PAGES=$(other)
+	@tools/interop.sh $(out) '$(ours):$(others):other-pages' $(alternate)
 
 chain: private ROUNDS := 100
 chain: $(tree)-rust$v/.built $(tree)-c$v/.built $(out)/kselftest/.built vm
@@ -246,8 +261,14 @@ chain: $(tree)-rust$v/.built $(tree)-c$v/.built $(out)/kselftest/.built vm
 	@sed -n 's/^.*# kernel/kernel/p' $(out)/chain/chain-memfd.log | sed -e 3q
 	@sed -n 's/^.*# kernel/kernel/p' $(out)/chain/chain-memfd.log | tail -n 3
 
+# The guests of these tests are for x86-64, and QEMU for that is taken along from this machine.
+no_guests := $(filter-out x86_64,$(ARCH) $(host))
+.PHONY: x86-only
+x86-only:
+	@$(if $(no_guests),echo 'error: the guests of $(MAKECMDGOALS) are for x86-64' >&2; exit 1,:)
+
 # What needs a kernel with KVM, in a machine that emulates a processor for it.
-selftest-vm: $(tree)-rust-vm/.built vm
+selftest-vm: x86-only $(tree)-rust-vm/.built vm
 	@$(luo_vm) selftest --kvm --impl rust --kernel $(tree)-rust-vm \
 		--guest $(guest) --out $(out)/selftest-vm --accel icount
 
@@ -312,12 +333,16 @@ hostile-deferred: $(deferred:%=$(tree)-%/.built) vm
 demo: $(tree)-rust$v/.built vm
 	@$(luo_vm) demo $(machine) --kernel $(tree)-rust$v --guest $(guest) --out $(out)/demo
 
-demo-vm: $(tree)-rust-vm/.built vm
+demo-vm: x86-only $(tree)-rust-vm/.built vm
 	@$(step) 'Building the guest that survives' $(logs)/demo-vm.log $(static_cargo) -p luo-demo-vm
 	@$(luo_vm) demo-vm --kernel $(tree)-rust-vm --guest $(guest) \
 		--out $(out)/demo-vm --accel icount --memory 2G --timeout 300
 
-bench: $(bench:%=$(tree)-%/.built) vm
+.PHONY: small-pages
+small-pages:
+	@$(if $(filter 4K,$(PAGES)),:,echo 'error: the benchmark is one of pages of 4 KiB' >&2; exit 1)
+
+bench: small-pages $(bench:%=$(tree)-%/.built) vm
 	@$(luo_vm) bench --c $(tree)-c$v-bench --rust $(tree)-rust$v-bench --stock $(tree)-stock$v-bench \
 		--c-smp $(tree)-$(firstword $(filter c%,$(bench_smp)) c$v-bench) \
 		--rust-smp $(tree)-$(firstword $(filter rust%,$(bench_smp)) rust$v-bench) \
@@ -368,10 +393,9 @@ compile-fail: $(kernel)/.built
 lint: $(tree)-rust$v/.built tests/fuzz/linux
 	@tools/lint.sh $(tree) $(tree)-rust$v $(out) $(O)
 
-# The virtual machines of these tests are for x86-64, and arm64 is not left out there.
-machines := $(if $(filter x86_64,$(ARCH)),demo-vm selftest-vm arm64)
+more := $(if $(filter arm64,$(ARCH)),other-pages) $(if $(no_guests),,demo-vm selftest-vm arm64)
 test: | deps
-	@$(parts) 'lint tools-test compile-fail memblock kunit doctests fuzz-smoke $(both) interop-c $(machines)' \
+	@$(parts) 'lint tools-test compile-fail memblock kunit doctests fuzz-smoke $(both) interop-c $(more)' \
 		$(MAKE)
 
 few := liveupdate luo_kexec_simple luo_multi_session chain contents flb memfd memfd-runs module \

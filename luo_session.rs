@@ -94,6 +94,7 @@ use kernel::{
     },
     module_ref::BuiltIn,
     new_mutex,
+    page::PAGE_SIZE,
     prelude::*,
     seq_file::SeqFile,
     seq_print,
@@ -789,8 +790,9 @@ impl Sessions {
 
         if !carried && outgoing.sessions.len() > 0 {
             pr_err!(
-                "the loaded image cannot carry {} sessions: load it by kexec_file_load() (kexec -s)\n",
-                outgoing.sessions.len()
+                "the loaded image cannot carry {} sessions: load it by kexec_file_load() (kexec -s), for pages of {} KiB\n",
+                outgoing.sessions.len(),
+                PAGE_SIZE >> 10
             );
             return Err(ENOEXEC);
         }

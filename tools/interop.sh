@@ -3,18 +3,17 @@
 #
 # Runs the live update tests between two kernels that take turns, for each pair
 # FROM:TO of them, and shows in a grid what came of it. Kernels are named
-# VERSION-LUO, and KERNELS is where they are built, with a % for their names. A pair
-# that has a TEST behind it runs only that, FROM:TO:TEST, and is left out of the grid.
+# VERSION-LUO, or VERSION-LUO-MACHINE, and found in $O/linux-NAME. A pair that has a
+# TEST behind it runs only that, FROM:TO:TEST, and is left out of the grid.
 #
-# usage: interop.sh OUT KERNELS "PAIR..." LUO-VM-SELFTEST...
+# usage: interop.sh OUT "PAIR..." LUO-VM-SELFTEST...
 
 set -euo pipefail
 
 tools=$(dirname "$0")
 out=$1
-built=$2
-read -ra pairs <<<"$3"
-shift 3
+read -ra pairs <<<"$2"
+shift 2
 # shellcheck source=tools/tally.sh
 . "$tools/tally.sh"
 kernels=()
@@ -22,6 +21,8 @@ declare -A cell
 
 for pair in "${pairs[@]}"; do
 	IFS=: read -r from to only <<<"$pair"
+	IFS=- read -r _ from_luo _ <<<"$from"
+	IFS=- read -r _ to_luo _ <<<"$to"
 	name=$from-to-$to${only:+-$only}
 	log=$out/logs/interop-$name.log
 	options=()
@@ -30,8 +31,8 @@ for pair in "${pairs[@]}"; do
 	fi
 	status=0
 	"$tools/step.sh" "Live updates from $from to $to${only:+, $only}" "$log" \
-		"$@" --impl "${from##*-}" --kernel "${built/\%/$from}" \
-		--next-impl "${to##*-}" --next "${built/\%/$to}" \
+		"$@" --impl "$from_luo" --kernel "$O/linux-$from" \
+		--next-impl "$to_luo" --next "$O/linux-$to" \
 		--out "$out/interop/$name" "${options[@]}" ||
 		status=$?
 	[ "$status" -eq 0 ] || grep -E '^ *not ok|^# log: ' "$log" || true
@@ -42,14 +43,21 @@ for pair in "${pairs[@]}"; do
 	fi
 done
 
-mapfile -t kernels < <(printf '%s\n' "${kernels[@]}" | sort -u)
-printf '\n%-12s' 'from \ to'
-printf '%12s' "${kernels[@]}"
-for from in "${kernels[@]}"; do
-	printf '\n%-12s' "$from"
-	for to in "${kernels[@]}"; do
-		printf '%12s' "${cell[$from:$to]:--}"
+if ((${#kernels[@]} > 0)); then
+	mapfile -t kernels < <(printf '%s\n' "${kernels[@]}" | sort -u)
+	width=12
+	for name in "${kernels[@]}"; do
+		width=$((${#name} + 2 > width ? ${#name} + 2 : width))
 	done
-done
-printf '\n\n%s passed, %s failed\n' "$passed" "$failed"
+	printf '\n%-*s' "$width" 'from \ to'
+	printf "%${width}s" "${kernels[@]}"
+	for from in "${kernels[@]}"; do
+		printf '\n%-*s' "$width" "$from"
+		for to in "${kernels[@]}"; do
+			printf '%*s' "$width" "${cell[$from:$to]:--}"
+		done
+	done
+	printf '\n\n'
+fi
+printf '%s passed, %s failed\n' "$passed" "$failed"
 ((failed == 0))

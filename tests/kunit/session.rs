@@ -1111,8 +1111,12 @@ mod suite {
         assert_eq!(result, Err(ENOEXEC));
         assert_eq!(
             *log,
-            *b"luo: the loaded image cannot carry 1 sessions: \
-                load it by kexec_file_load() (kexec -s)\n"
+            *CString::try_from_fmt(fmt!(
+                "luo: the loaded image cannot carry 1 sessions: load it by \
+                 kexec_file_load() (kexec -s), for pages of {} KiB\n",
+                PAGE_SIZE / 1024
+            ))?
+            .to_bytes()
         );
         // Nothing is frozen, and the gate is open.
         assert!(handler.called(&[]));

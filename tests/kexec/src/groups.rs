@@ -27,6 +27,7 @@ mod memfd_where;
 mod module;
 mod names;
 mod old_kexec;
+mod other_pages;
 mod races;
 mod ram;
 mod reboot;
@@ -81,6 +82,7 @@ pub const ALL: &[Group] = &[
     stalled::GROUP,
     first_open::GROUP,
     old_kexec::GROUP,
+    other_pages::GROUP,
     luoctl::GROUP,
     cache::GROUP,
     ram::GROUP,

@@ -115,7 +115,8 @@ fn not_loaded(error: io::Error) -> Failure {
 fn not_rebooted(errno: Errno) -> Failure {
     let why = match errno {
         Errno::ENOEXEC => {
-            "the loaded image cannot carry sessions: it was not loaded by kexec_file_load()"
+            "the loaded image cannot carry sessions: it was not loaded by kexec_file_load(), \
+             or is for pages of another size"
         }
         Errno::EINVAL => "no image is loaded",
         Errno::EPERM => return Failure::new(Exit::NoPermission, "no permission to reboot"),

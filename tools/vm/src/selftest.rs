@@ -45,9 +45,9 @@ const KEXEC: [&str; 4] = [
 ];
 const OURS: &str = "luo-kexec-tests";
 
-/// Tests that are run only if they are named: they go through many kernels, or through those of both
-/// LUOs.
-const NAMED: [&str; 3] = ["chain-100", "chain-memfd", "memfd-unknown"];
+/// Tests that are run only if they are named: they go through many kernels, through those of both
+/// LUOs, or through those with different pages.
+const NAMED: [&str; 4] = ["chain-100", "chain-memfd", "memfd-unknown", "other-pages"];
 /// A test that loads a driver as a module; only the LUO in Rust exports what that needs.
 struct Module {
     test: &'static str,
