@@ -21,6 +21,11 @@ need() {
 	[ -e "$1" ] || command -v "$1" >/dev/null || missing="$missing $2"
 }
 
+# header NAME PACKAGE: one that may lie in a directory named after the processor
+header() {
+	echo "#include <$1>" | gcc -E - >/dev/null 2>&1 || missing="$missing $2"
+}
+
 # shellcheck source=/dev/null
 . /etc/os-release
 
@@ -52,6 +57,7 @@ need bison bison
 need bc bc
 need /usr/include/libelf.h libelf-dev
 need /usr/include/openssl/ssl.h libssl-dev
+header urcu/uatomic.h liburcu-dev
 need perl perl
 need python3 python3
 need rsync rsync
