@@ -45,13 +45,13 @@ impl Arch {
         let Some(cpu) = self.cpu else {
             return Vec::new();
         };
-        let cpu = match accel {
-            Accel::Tcg => cpu.to_owned(),
-            Accel::Kvm => "host".to_owned(),
+        let (machine, cpu) = match accel {
+            Accel::Tcg => ("virt", cpu.to_owned()),
+            Accel::Kvm => ("virt,gic-version=host", "host".to_owned()),
             // The counter that programs read advances by one with each nanosecond, too.
-            Accel::Icount => format!("{cpu},cntfrq=1000000000"),
+            Accel::Icount => ("virt", format!("{cpu},cntfrq=1000000000")),
         };
-        ["-machine", "virt", "-cpu", &cpu].map(str::to_owned).into()
+        ["-machine", machine, "-cpu", &cpu].map(str::to_owned).into()
     }
 
     /// That of the kernel in a build directory; where there is none, this program's own.
