@@ -57,7 +57,7 @@ fn freeze_file(first: u64, count: u64) -> Result {
     let end = first + 2 * count;
     let before = preserved_pages();
     let preserved = || (first..end).step_by(2);
-    let is_preserved = |page| (first..end).contains(&page) && (page - first) % 2 == 0;
+    let is_preserved = |page: u64| (first..end).contains(&page) && (page - first).is_multiple_of(2);
     let written = [0, first + 1, end];
     let late = end + 1;
 
