@@ -190,9 +190,9 @@ $(out)/kselftest/.built: $(out)/headers/.installed
 # Static programs; Rust's library for another processor than this machine's is the fetched one.
 std := $(if $(filter-out $(host),$(cpu)),$(cache)/rust-std-$(cpu))
 static_flags := -C target-feature=+crt-static $(std:%=--sysroot=%/usr)
-static_cargo := env RUSTFLAGS='$(strip $(static_flags))' \
-	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
-	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
+linker-aarch64 := CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+linker-x86_64 := CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc
+static_cargo := env RUSTFLAGS='$(strip $(static_flags))' $(if $(std),$(linker-$(cpu))) \
 	$(cargo) --target $(target)
 
 # This machine asks the tests for their names, which it may not be able to run.
