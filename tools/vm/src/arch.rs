@@ -51,7 +51,9 @@ impl Arch {
             // The counter that programs read advances by one with each nanosecond, too.
             Accel::Icount => ("virt", format!("{cpu},cntfrq=1000000000")),
         };
-        ["-machine", machine, "-cpu", &cpu].map(str::to_owned).into()
+        ["-machine", machine, "-cpu", &cpu]
+            .map(str::to_owned)
+            .into()
     }
 
     /// That of the kernel in a build directory; where there is none, this program's own.
