@@ -33,8 +33,9 @@ const ARM64: Arch = Arch {
     qemu: "qemu-system-aarch64",
     kernel: "arch/arm64/boot/Image",
     console: "ttyAMA0",
-    // Tests read what the kernel said, and what falls out of the log's 128 KiB is not there.
-    params: "log_buf_len=1M",
+    // Tests read what the kernel said, and what falls out of the log's 128 KiB is not there. And a
+    // kernel may panic before it has the driver of its serial line.
+    params: "log_buf_len=1M earlycon",
     // Has pages of all three sizes, and takes QEMU a fourth of the time that `max` does.
     cpu: Some("cortex-a76"),
 };
