@@ -78,7 +78,7 @@ export O LINUX KDIR LLVM BINDGEN ARCH PAGES
 .NOTPARALLEL:
 .PHONY: help demo demo-vm test kernel headers kunit selftest bench coverage lint install uninstall clean
 .PHONY: selftest-vm interop interop-c chain races hostile hostile-deferred fuzz fuzz-smoke memblock doctests
-.PHONY: compile-fail htmldocs luoctl tools-test arm64 glance other-pages
+.PHONY: compile-fail htmldocs luoctl tools-test arm64 other-pages x86-only small-pages
 .PHONY: test-debug kunit-debug selftest-debug
 .PHONY: deps vm fuzzer tests/fuzz/linux FORCE
 
@@ -263,7 +263,6 @@ chain: $(tree)-rust$v/.built $(tree)-c$v/.built $(out)/kselftest/.built vm
 
 # The guests of these tests are for x86-64, and QEMU for that is taken along from this machine.
 no_guests := $(filter-out x86_64,$(ARCH) $(host))
-.PHONY: x86-only
 x86-only:
 	@$(if $(no_guests),echo 'error: the guests of $(MAKECMDGOALS) are for x86-64' >&2; exit 1,:)
 
@@ -338,7 +337,6 @@ demo-vm: x86-only $(tree)-rust-vm/.built vm
 	@$(luo_vm) demo-vm --kernel $(tree)-rust-vm --guest $(guest) \
 		--out $(out)/demo-vm --accel icount --memory 2G --timeout 300
 
-.PHONY: small-pages
 small-pages:
 	@$(if $(filter 4K,$(PAGES)),:,echo 'error: the benchmark is one of pages of 4 KiB' >&2; exit 1)
 
@@ -401,10 +399,8 @@ test: | deps
 few := liveupdate luo_kexec_simple luo_multi_session chain contents flb memfd memfd-runs module \
 	retrieve rust-driver undo
 arm64:
-	@ONLY='$(few)' $(MAKE) ARCH=arm64 PAGES=4K glance
-
-glance: | deps
-	@$(parts) 'kunit selftest-rust' $(MAKE)
+	@ONLY='$(few)' tools/test.sh $(O)/arm64 $(luo_vm) 'kunit selftest-rust' \
+		$(MAKE) ARCH=arm64 PAGES=4K
 
 install uninstall:
 	@tools/install.sh $@ $(LINUX) '$(KDIR)'

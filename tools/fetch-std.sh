@@ -27,8 +27,9 @@ lines=$(known_mirrors "deb [signed-by=$keyring] \$(REPO_URI) \$(RELEASE) \$(COMP
 workplace "$directory"
 sources=debian.list
 echo "$lines" | sort -u >"$sources"
-own apt-get -o APT::Architecture="$arch" -o APT::Architectures="$arch" update
-own apt-get -o APT::Architecture="$arch" -o APT::Architectures="$arch" download "$package=$version" ||
+set -- apt-get -o APT::Architecture="$arch" -o APT::Architectures="$arch"
+own "$@" update
+own "$@" download "$package=$version" ||
 	die "Debian has no $package $version for $arch: install the compiler of the same version"
 dpkg-deb -x "$package"_*.deb "$work/std"
 mv -T "$work/std" "$directory"

@@ -6,7 +6,7 @@
 use super::*;
 use crate::{
     abi::block::Header,
-    block::tests::by_page_size,
+    block::tests::FLBS_ON_A_PAGE,
     mock::Random, //
 };
 use core::{
@@ -110,7 +110,7 @@ mod suite {
     fn flb_page() {
         assert_eq!(offset_of!(record::FlbPage, header), 0);
         assert_eq!(offset_of!(record::FlbPage, entries), 16);
-        assert_eq!(record::FLBS_PER_PAGE, by_page_size([63, 255, 1023]));
+        assert_eq!(record::FLBS_PER_PAGE, FLBS_ON_A_PAGE);
         assert!(size_of::<record::FlbPage>() <= PAGE_SIZE);
     }
 

@@ -37,6 +37,9 @@ pub(crate) const FILES_IN_2_PAGES: usize = by_page_size([127, 511, 2047]);
 pub(crate) const FILES_IN_16_PAGES: usize = by_page_size([1023, 4095, 16383]);
 pub(crate) const SESSIONS_IN_16_PAGES: usize = by_page_size([819, 3276, 13107]);
 
+/// How many FLBs there is room for.
+pub(crate) const FLBS_ON_A_PAGE: usize = by_page_size([63, 255, 1023]);
+
 /// A size of blocks, and how many files go into such a block.
 #[derive(Clone, Copy)]
 struct Size {

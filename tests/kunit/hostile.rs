@@ -12,9 +12,9 @@ use super::*;
 use crate::{
     abi::format::Field,
     block::tests::{
-        by_page_size,
         Pages,
         FILES_PER_BLOCK,
+        FLBS_ON_A_PAGE,
         SESSIONS_PER_BLOCK, //
     },
     handover::tests::contents_from_root,
@@ -53,7 +53,7 @@ const FLB: usize = 8;
 /// How many entries there is room for.
 const SESSIONS_ROOM: u64 = SESSIONS_PER_BLOCK as u64;
 const FILES_ROOM: u64 = FILES_PER_BLOCK as u64;
-const FLBS_ROOM: u64 = by_page_size([63, 255, 1023]);
+const FLBS_ROOM: u64 = FLBS_ON_A_PAGE as u64;
 
 const VERSION: u64 = u64::from_le_bytes(*b"luo-v5\0\0");
 const HANDLER: u64 = u64::from_le_bytes(*b"kunit\0\0\0");

@@ -112,7 +112,8 @@ impl Vm {
                 *to = luo_guest::ODD_KERNEL.to_owned();
             }
         }
-        self.file(&build.join(Arch::of(build).kernel), luo_guest::KERNEL)
+        let kernel = build.join(self.arch.kernel);
+        self.file(&kernel, luo_guest::KERNEL)
     }
 
     /// Adds a file, to be found at `path` in the guest.

@@ -46,11 +46,8 @@ fn not_to_others(world: &mut World) -> Result<()> {
 
     same!(log.lines_with("a kernel with another page size")?.len(), 1);
     same!(Debugfs::default().image()?, Image::Loses);
-    let mut log = Log::from_now()?;
-    match reboot(RebootMode::RB_KEXEC) {
-        Ok(never) => match never {},
-        Err(errno) => refused!(Err::<(), _>(io::Error::from(errno)), ENOEXEC),
-    }
+    let kexec = reboot(RebootMode::RB_KEXEC).map_err(io::Error::from);
+    refused!(kexec, ENOEXEC);
     let due = format!("(kexec -s), for pages of {} KiB", *PAGE >> 10);
     same!(log.lines_with(&due)?.len(), 1);
     // Nothing is frozen.
