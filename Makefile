@@ -189,17 +189,22 @@ $(out)/kselftest/.built: $(out)/headers/.installed
 
 # Static programs; Rust's library for another processor than this machine's is the fetched one.
 std := $(if $(filter-out $(host),$(cpu)),$(cache)/rust-std-$(cpu))
-static_flags := -C target-feature=+crt-static $(std:%=--sysroot=%/usr)
+static := -C target-feature=+crt-static
+host_cargo := env RUSTFLAGS='$(static)' $(cargo) --target $(host_target)
 linker-aarch64 := CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 linker-x86_64 := CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc
-static_cargo := env RUSTFLAGS='$(strip $(static_flags))' $(if $(std),$(linker-$(cpu))) \
-	$(cargo) --target $(target)
+static_cargo := $(if $(std),env RUSTFLAGS='$(static) --sysroot=$(std)/usr' $(linker-$(cpu)) \
+	$(cargo) --target $(target),$(host_cargo))
+programs := --workspace --bins --examples --exclude luo-coverage --exclude luo-demo-vm
 
-# This machine asks the tests for their names, which it may not be able to run.
+# The harness asks the tests beside it for their names, which for another processor do not run here.
 vm: | deps
-	@$(step) 'Building the VM harness' $(logs)/vm.log $(cargo) -p luo-vm -p luo-kexec-tests
-	@$(step) 'Building the guest programs' $(logs)/guest.log $(static_cargo) \
-		--workspace --bins --examples $(addprefix --exclude ,luo-vm luo-coverage luo-demo-vm)
+	@$(step) 'Building the VM harness and the guest programs' $(logs)/vm.log \
+		$(host_cargo) $(programs)
+	@$(if $(std),$(step) 'Building the guest programs for $(ARCH)' $(logs)/guest.log \
+		$(static_cargo) $(programs) --exclude luo-vm)
+	@mkdir -p $(O)/cargo/release
+	@ln -sfn ../$(host_target)/release/luo-vm $(luo_vm)
 
 luoctl: | deps
 	@$(step) 'Building luoctl' $(logs)/luoctl.log $(static_cargo) -p luoctl
