@@ -140,7 +140,7 @@ $(builds:%=%/.config): $(tree)-%/.config: $(tree)/.staged $(filter %Kconfig,$(so
 $(if $(filter-out 4K,$(PAGES)),$(builds:%=%/.config): tests/$(PAGES).config)
 $(tree)-rust$v-debug/.config: tests/debug.config
 $(tree)-rust$v-vm/.config: tests/vm.config
-$(bench:%=$(tree)-%/.config): tests/bench.config
+$(bench:%=$(tree)-%/.config): tests/bench.config $(wildcard tests/bench-$(ARCH).config)
 $(bench_smp:%=$(tree)-%/.config): tests/smp.config
 $(deferred:%=$(tree)-%/.config): tests/deferred.config
 

@@ -7,8 +7,9 @@
 # older tree has the LUO in C alone, and a selftest that asks for less. So has the
 # tree without our patches, `stock`, whose kernel has to be that of the LUO in C.
 #
-# A VARIANT has tests/VARIANT.config on top; there may be several. So has ARCH, which
-# is named as the first one where it is not x86_64.
+# A VARIANT has tests/VARIANT.config on top, and tests/VARIANT-ARCH.config if there is
+# one; there may be several. So has ARCH, which is named as the first one where it is
+# not x86_64.
 #
 # usage: configure.sh TREE BUILD rust|c|stock[-arm64][-VARIANT]... MAKE...
 
@@ -20,7 +21,12 @@ selftest=$tree/tools/testing/selftests/liveupdate/config
 build=$2
 impl=${3%%-*}
 variant=${3#"$impl"}
-extra=$(echo "-$ARCH${variant#-"$ARCH"}" | sed "s|-\([^-]*\)|$repo/tests/\1.config |g")
+extra=
+for name in $(echo "$ARCH${variant#-"$ARCH"}" | tr - ' '); do
+	extra="$extra $repo/tests/$name.config"
+	special=$repo/tests/$name-$ARCH.config
+	[ ! -e "$special" ] || extra="$extra $special"
+done
 common=${build%"$3"}
 shift 3
 

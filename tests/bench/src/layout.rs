@@ -102,8 +102,8 @@ impl Laid {
         let fragments = 1 + gaps.count();
         let right = match self.layout {
             Layout::Neighbours => fragments * RUN <= frames.len(),
-            // The kernel has a few pages of its own to take first.
-            Layout::Scattered => fragments * 100 >= frames.len() * 99,
+            // The kernel has a few pages of its own to take first, and moves some to preserve them.
+            Layout::Scattered => fragments * 100 >= frames.len() * 98,
             Layout::Huge => all_huge(&frames)?,
         };
         ensure!(
