@@ -131,7 +131,7 @@ $(tree)/.staged: FORCE | deps $(if $(KDIR),,$(source))
 bench_smp := $(if $(filter x86_64,$(ARCH)),rust$v-bench-smp c$v-bench-smp)
 bench := rust$v-bench c$v-bench $(bench_smp) stock$v-bench
 deferred := rust$v-deferred c$v-deferred
-builds := $(addprefix $(tree)-,rust$v c$v rust$v-debug rust$v-vm $(bench) $(deferred))
+builds := $(addprefix $(tree)-,rust$v c$v rust$v-debug $(bench) $(deferred))
 $(builds:%=%/.config): $(tree)-%/.config: $(tree)/.staged $(filter %Kconfig,$(sources)) \
 		tests/kernel.config tests/$(ARCH).config tools/configure.sh
 	@$(step) 'Configuring Linux $(LINUX) with the LUO in $*' $(logs)/config-$*.log \
@@ -139,7 +139,6 @@ $(builds:%=%/.config): $(tree)-%/.config: $(tree)/.staged $(filter %Kconfig,$(so
 
 $(if $(filter-out 4K,$(PAGES)),$(builds:%=%/.config): tests/$(PAGES).config)
 $(tree)-rust$v-debug/.config: tests/debug.config
-$(tree)-rust$v-vm/.config: tests/vm.config
 $(bench:%=$(tree)-%/.config): tests/bench.config $(wildcard tests/bench-$(ARCH).config)
 $(bench_smp:%=$(tree)-%/.config): tests/smp.config
 $(deferred:%=$(tree)-%/.config): tests/deferred.config
@@ -272,8 +271,8 @@ x86-only:
 	@$(if $(no_guests),echo 'error: the guests of $(MAKECMDGOALS) are for x86-64' >&2; exit 1,:)
 
 # What needs a kernel with KVM, in a machine that emulates a processor for it.
-selftest-vm: x86-only $(tree)-rust-vm/.built vm
-	@$(luo_vm) selftest --kvm --impl rust --kernel $(tree)-rust-vm \
+selftest-vm: x86-only $(tree)-rust$v/.built vm
+	@$(luo_vm) selftest --kvm --impl rust --kernel $(tree)-rust$v \
 		--guest $(guest) --out $(out)/selftest-vm --accel icount
 
 ROUNDS ?= 200
@@ -337,9 +336,9 @@ hostile-deferred: $(deferred:%=$(tree)-%/.built) vm
 demo: $(tree)-rust$v/.built vm
 	@$(luo_vm) demo $(machine) --kernel $(tree)-rust$v --guest $(guest) --out $(out)/demo
 
-demo-vm: x86-only $(tree)-rust-vm/.built vm
+demo-vm: x86-only $(tree)-rust$v/.built vm
 	@$(step) 'Building the guest that survives' $(logs)/demo-vm.log $(static_cargo) -p luo-demo-vm
-	@$(luo_vm) demo-vm --kernel $(tree)-rust-vm --guest $(guest) \
+	@$(luo_vm) demo-vm --kernel $(tree)-rust$v --guest $(guest) \
 		--out $(out)/demo-vm --accel icount --memory 2G --timeout 300
 
 small-pages:

@@ -65,7 +65,7 @@ const SLACK: u64 = 128;
 const FILES: u64 = 64;
 const FILE: u64 = 3 * MIB;
 /// The file that is retrieved by a process that is killed.
-const LARGE: u64 = 256 * MIB;
+const LARGE: u64 = 192 * MIB;
 
 /// Expects no more memory to be in use than before, which may take a moment to be given back.
 fn expect_memory(before: u64) -> Result<()> {
