@@ -350,7 +350,7 @@ impl<F: Format> Outgoing<F> {
             record: kho::Preserved::new()?,
             area: None,
             entries: VVec::new(),
-            folios: PreservedFolios::new(F::UNIT)?,
+            folios: PreservedFolios::new(F::UNIT),
             file: memfd.freeze(),
         };
 

@@ -57,7 +57,8 @@ use core::{
     ptr::{
         self,
         NonNull, //
-    }, //
+    },
+    slice, //
 };
 
 /// All permissions that a file can have.
@@ -352,8 +353,11 @@ impl Frames {
     }
 }
 
-/// Room for the folios that are dealt with at a time.
-type Chunk = [*mut bindings::folio; 512];
+/// How many folios are pinned at a time.
+const PINNED: usize = 512;
+
+/// Room for those that are released at a time.
+type Batch = [*mut bindings::folio; 64];
 
 /// Memory of a file that the next kernel will find as it is left.
 ///
@@ -365,28 +369,21 @@ type Chunk = [*mut bindings::folio; 512];
 /// itself or those of one entry together, as `unit` says, but for those of the last entry if
 /// `open` says so.
 pub struct PreservedFolios {
-    frames: VVec<Frames>,
+    frames: KVVec<Frames>,
     unit: Unit,
     /// What is not preserved yet, as more of it may come.
     open: Option<Piece>,
-    chunk: KBox<Chunk>,
 }
-
-// SAFETY: Pins belong to no thread.
-unsafe impl Send for PreservedFolios {}
 
 impl PreservedFolios {
     /// Nothing yet, of which `unit` is going to be preserved as one.
-    ///
-    /// Returns `ENOMEM`.
-    pub fn new(unit: Unit) -> Result<Self> {
+    pub fn new(unit: Unit) -> Self {
         // INVARIANT: There are no folios.
-        Ok(Self {
-            frames: VVec::new(),
+        Self {
+            frames: KVVec::new(),
             unit,
             open: None,
-            chunk: KBox::new([ptr::null_mut(); _], GFP_KERNEL)?,
-        })
+        }
     }
 
     /// Preserves these pages of a file, in which holes are filled with zeroes, and tells `note` of
@@ -407,11 +404,15 @@ impl PreservedFolios {
         if result.is_err() && self.open.take().is_some() {
             // INVARIANT: What was open is neither pinned nor in `frames`. It was not preserved.
             if let Some(frames) = self.frames.pop() {
-                // SAFETY: By the type invariants these were pinned and not preserved, and there is
-                // nothing of `frames` in the chunk.
-                let count = unsafe { self.gather(frames, 0) };
+                let mut batch = [ptr::null_mut(); _];
 
-                self.release(count);
+                // SAFETY: By the type invariants these were pinned and not preserved. They were just
+                // taken out, and all that is in the batch is of them.
+                unsafe {
+                    let count = self.gather(frames, &mut batch, 0);
+
+                    self.release(&mut batch, count);
+                }
             }
         }
         result
@@ -426,6 +427,12 @@ impl PreservedFolios {
         let end = bytes(pages.end).min(file.memfd().size());
         let mut next = pages.start;
 
+        if bytes(next) >= end {
+            return Ok(next);
+        }
+
+        let mut chunk = KBox::<[*mut bindings::folio; PINNED]>::new_uninit(GFP_KERNEL)?;
+
         while bytes(next) < end {
             checkpoint()?;
 
@@ -436,8 +443,8 @@ impl PreservedFolios {
                     file.file.as_ptr(),
                     bytes(next) as bindings::loff_t,
                     (end - 1) as bindings::loff_t,
-                    self.chunk.as_mut_ptr(),
-                    self.chunk.len() as c_uint,
+                    chunk.as_mut_ptr().cast(),
+                    PINNED as c_uint,
                     &mut offset,
                 )
             };
@@ -445,35 +452,38 @@ impl PreservedFolios {
                 Ok(pinned) if pinned > 0 => pinned,
                 _ => return Err(Error::from_errno(pinned as c_int)),
             };
-            let (entered, result) = self.enter(pinned, note);
+            // SAFETY: From the start of the chunk on, so many were just written, and nobody else has it.
+            let folios = unsafe { slice::from_raw_parts_mut(chunk.as_mut_ptr().cast(), pinned) };
+            // SAFETY: They were just pinned, in a frozen file.
+            let (entered, result) = unsafe { self.enter(folios, note) };
+            let others = folios.get_mut(entered..).unwrap_or_default();
 
             // SAFETY: These are pinned, and did not get into `frames`.
-            unsafe {
-                bindings::unpin_folios(
-                    self.chunk.as_mut_ptr().add(entered),
-                    (pinned - entered) as c_ulong,
-                )
-            };
+            unsafe { bindings::unpin_folios(others.as_mut_ptr(), others.len() as c_ulong) };
             next = result?;
         }
         self.close(note)?;
         Ok(next)
     }
 
-    /// Preserves the first folios of the chunk, which are pinned. Tells how many got into `frames`,
-    /// and the page behind the last one.
-    fn enter(
+    /// Preserves folios. Tells how many of them, from the first on, got into `frames`, and the page
+    /// behind the last one.
+    ///
+    /// # Safety
+    ///
+    /// They are pinned, for this if they get into `frames`, and in the page cache of a frozen file.
+    unsafe fn enter(
         &mut self,
-        pinned: usize,
+        folios: &mut [*mut bindings::folio],
         note: &mut impl FnMut(Piece) -> Result,
     ) -> (usize, Result<u64>) {
         let mut next = 0;
         let preserved = match self.unit {
-            Unit::Run => pinned,
+            Unit::Run => folios.len(),
             Unit::Folio => {
-                // SAFETY: So many folios are there.
+                // SAFETY: By the caller's guarantee the folios are there.
                 let preserved = unsafe {
-                    bindings::kho_preserve_folios(self.chunk.as_mut_ptr(), pinned as c_ulong)
+                    bindings::kho_preserve_folios(folios.as_mut_ptr(), folios.len() as c_ulong)
                 };
 
                 match usize::try_from(preserved) {
@@ -490,12 +500,13 @@ impl PreservedFolios {
             .map_err(Error::from);
         let mut entered = 0;
 
-        while let (Ok(()), Some(&folio)) = (result, self.chunk.get(entered)) {
+        while let (Ok(()), Some(&folio)) = (result, folios.get(entered)) {
             if entered == preserved {
                 break;
             }
 
-            // SAFETY: The folio is pinned, and in the page cache of a frozen file.
+            // SAFETY: By the caller's guarantee the folio is pinned, and in the page cache of a frozen
+            // file.
             let piece = unsafe {
                 keep(folio);
                 Piece::of(folio)
@@ -506,15 +517,14 @@ impl PreservedFolios {
         }
 
         if self.unit == Unit::Folio {
+            let others = folios.get_mut(entered..preserved).unwrap_or_default();
+
             // SAFETY: These are preserved, and did not get into `frames`.
             unsafe {
-                bindings::kho_unpreserve_folios(
-                    self.chunk.as_mut_ptr().add(entered),
-                    (preserved - entered) as c_ulong,
-                )
+                bindings::kho_unpreserve_folios(others.as_mut_ptr(), others.len() as c_ulong)
             };
         }
-        if result.is_ok() && preserved < pinned {
+        if result.is_ok() && preserved < folios.len() {
             result = Err(ENOMEM);
         }
         (entered, result.map(|()| next))
@@ -574,23 +584,24 @@ impl PreservedFolios {
         Ok(())
     }
 
-    /// Adds folios to the first `count` ones of the chunk, all of which are released when it is full.
+    /// Adds folios to the first `count` ones of a batch, all of which are released when it is full.
     /// Returns how many it has then.
     ///
     /// # Safety
     ///
-    /// They were in `self.frames` and are not any more, as those were that are in the chunk. If they
+    /// They were in `self.frames` and are not any more, as those were that are in the batch. If they
     /// were preserved together, they are no longer.
     #[inline]
-    unsafe fn gather(&mut self, frames: Frames, mut count: usize) -> usize {
+    unsafe fn gather(&self, frames: Frames, batch: &mut Batch, mut count: usize) -> usize {
         let mut frame = frames.first();
 
         for _ in 0..frames.count() {
-            if count == self.chunk.len() {
-                self.release(count);
+            if count == batch.len() {
+                // SAFETY: By the caller's guarantee.
+                unsafe { self.release(batch, count) };
                 count = 0;
             }
-            if let Some(slot) = self.chunk.get_mut(count) {
+            if let Some(slot) = batch.get_mut(count) {
                 // SAFETY: By the caller's guarantee a folio begins there.
                 *slot = unsafe { bindings::pfn_folio(frame as c_ulong) };
                 frame += 1 << frames.order();
@@ -600,15 +611,20 @@ impl PreservedFolios {
         count
     }
 
-    /// Unpins the first folios of the chunk, which were in `frames`.
-    fn release(&mut self, count: usize) {
+    /// Unpins the first folios of a batch.
+    ///
+    /// # Safety
+    ///
+    /// They were in `self.frames` and are not any more. If they were preserved together, they are no
+    /// longer.
+    unsafe fn release(&self, batch: &mut Batch, count: usize) {
         // SAFETY: By the type invariants they were pinned, and preserved if that is the unit. Whoever
         // drops this may sleep, as it did to make it.
         unsafe {
             if self.unit == Unit::Folio {
-                bindings::kho_unpreserve_folios(self.chunk.as_mut_ptr(), count as c_ulong);
+                bindings::kho_unpreserve_folios(batch.as_mut_ptr(), count as c_ulong);
             }
-            bindings::unpin_folios(self.chunk.as_mut_ptr(), count as c_ulong);
+            bindings::unpin_folios(batch.as_mut_ptr(), count as c_ulong);
             bindings::cond_resched();
         }
     }
@@ -616,13 +632,14 @@ impl PreservedFolios {
 
 impl Drop for PreservedFolios {
     fn drop(&mut self) {
+        let mut batch = [ptr::null_mut(); _];
         let mut count = 0;
 
         // INVARIANT: What is taken out here is neither pinned nor preserved in the end.
         if self.open.take().is_some() {
             if let Some(frames) = self.frames.pop() {
                 // SAFETY: They were just taken out. They were not preserved yet.
-                count = unsafe { self.gather(frames, count) };
+                count = unsafe { self.gather(frames, &mut batch, count) };
             }
         }
         for &frames in &mem::take(&mut self.frames) {
@@ -635,10 +652,11 @@ impl Drop for PreservedFolios {
                     )
                 };
             }
-            // SAFETY: They were just taken out, and so were those in the chunk.
-            count = unsafe { self.gather(frames, count) };
+            // SAFETY: They were just taken out, and so were those in the batch.
+            count = unsafe { self.gather(frames, &mut batch, count) };
         }
-        self.release(count);
+        // SAFETY: All of them were taken out.
+        unsafe { self.release(&mut batch, count) };
     }
 }
 

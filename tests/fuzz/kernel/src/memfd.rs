@@ -132,7 +132,7 @@ pub struct PreservedFolios(());
 
 impl PreservedFolios {
     /// None.
-    pub fn new(_: Unit) -> Result<Self> {
+    pub fn new(_: Unit) -> Self {
         unreachable!("nothing is preserved")
     }
 
