@@ -4,6 +4,7 @@
 
 use crate::driver;
 use anyhow::{bail, ensure, Context, Result};
+use luo_guest::PAGE;
 use nix::{
     fcntl::{fcntl, FcntlArg::F_DUPFD_CLOEXEC},
     libc::O_NONBLOCK,
@@ -277,7 +278,18 @@ pub fn memory_in_use() -> Result<u64> {
             installed += u64::from_str_radix(end, 16)? + 1 - u64::from_str_radix(start, 16)?;
         }
     }
-    Ok(installed - meminfo("MemFree:")?)
+    Ok(installed - meminfo("MemFree:")? - in_lists()?)
+}
+
+/// How many bytes are free in lists of the processors, from which each of them allocates first.
+fn in_lists() -> Result<u64> {
+    let mut pages = 0;
+    for line in fs::read_to_string("/proc/zoneinfo")?.lines() {
+        if let Some(count) = line.trim_start().strip_prefix("count:") {
+            pages += count.trim().parse::<u64>()?;
+        }
+    }
+    Ok(pages * *PAGE as u64)
 }
 
 /// How much memory may be in use that was freed, in bytes: none, unless `LUO_SLACK` says how many MiB
