@@ -86,6 +86,7 @@ help:
 	@echo 'make demo                 boot this LUO in QEMU and live-update it, from nothing'
 	@echo 'make demo-vm              live-update the host of a running virtual machine, from nothing'
 	@echo 'make test                 lint, KUnit, fuzzing, selftests, hand-overs to and from C, from nothing'
+	@echo 'make arm64                KUnit and a few of the selftests on this LUO for arm64'
 	@echo 'make test-debug           KUnit and the selftests on a kernel that checks itself'
 	@echo 'make kernel               build a kernel: $(kernel)'
 	@echo 'make headers              install its uapi headers: $(O)/headers/include'
@@ -395,11 +396,12 @@ compile-fail: $(kernel)/.built
 lint: $(tree)-rust$v/.built tests/fuzz/linux
 	@tools/lint.sh $(tree) $(tree)-rust$v $(out) $(O)
 
-more := $(if $(filter arm64,$(ARCH)),other-pages) $(if $(no_guests),,demo-vm selftest-vm arm64)
+more := $(if $(filter arm64,$(ARCH)),other-pages) $(if $(no_guests),,demo-vm selftest-vm)
 test: | deps
 	@$(parts) 'lint tools-test compile-fail memblock kunit doctests fuzz-smoke $(both) interop-c $(more)' \
 		$(MAKE)
 
+# A glance at arm64; another kernel to build is too much for make test on x86-64.
 few := liveupdate luo_kexec_simple luo_multi_session chain contents flb memfd memfd-runs module \
 	retrieve rust-driver undo
 arm64:
