@@ -332,7 +332,8 @@ unused := $(addsuffix -unused-page,$(addprefix --only=damaged-,entry sessions_pa
 	$(addprefix memfd-,data folios-first chunk-next chunk-0 pfn runs-frame)))
 hostile-deferred: $(deferred:%=$(tree)-%/.built) vm
 	@$(luo_vm) hostile --c $(tree)-c$v-deferred --rust $(tree)-rust$v-deferred \
-		--guest $(guest) --out $(out)/hostile-deferred --memory 2G --param LUO_FILL=1 $(unused)
+		--guest $(guest) --out $(out)/hostile-deferred --memory $(or $(memory),2G) \
+		$(params:%=--param %) --param LUO_FILL=1 $(unused)
 
 demo: $(tree)-rust$v/.built vm
 	@$(luo_vm) demo $(machine) --kernel $(tree)-rust$v --guest $(guest) --out $(out)/demo
