@@ -214,7 +214,7 @@ luoctl: | deps
 # large its scratch areas are to be, and the larger is what they are multiples of: 32 or 512 MiB.
 memory-16K := 2G
 params-16K := kho_scratch=64M,256M,256M
-memory-64K := 4G
+memory-64K := 8G
 params-64K := kho_scratch=64M,512M,512M
 memory := $(memory-$(PAGES))
 params := $(params-$(PAGES))

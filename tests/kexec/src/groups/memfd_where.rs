@@ -170,12 +170,12 @@ fn in_scratch(file: &File) -> Result<u64> {
     Ok((frames.len() * *PAGE) as u64)
 }
 
-/// Takes memory until some is taken from where new files are to lie, makes one, and preserves it.
+/// Takes memory until some is taken from where new files are to lie, makes one there, and preserves it.
 fn preserve_scratch(
     session: &Session,
     token: u64,
     data: &[u8],
-    file: impl FnOnce() -> Result<File>,
+    file: impl Fn() -> Result<File>,
 ) -> Result<String> {
     let free = || meminfo("CmaFree:");
     let before = free()?;
@@ -186,10 +186,22 @@ fn preserve_scratch(
         }
         ballast.write_all_at(&data[..MIB as usize], at)?;
     }
-    let file = file()?;
-    drop(ballast);
-    let there = in_scratch(&file)?;
-    ensure!(there >= THERE, "only {there} bytes are in scratch memory");
+    // A huge folio is there as a whole, or not at all.
+    let mut elsewhere = vec![];
+    let tries = meminfo("MemFree:")? as usize / SCRATCH;
+    let file = loop {
+        let file = file()?;
+        let there = in_scratch(&file)?;
+        if there >= THERE {
+            break file;
+        }
+        ensure!(
+            elsewhere.len() < tries,
+            "only {there} bytes are in scratch memory"
+        );
+        elsewhere.push(file);
+    };
+    drop((ballast, elsewhere));
 
     done!(session.preserve_fd(&file, token), token);
     same!(in_scratch(&file)?, 0, token);
