@@ -195,7 +195,7 @@ linker-aarch64 := CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gn
 linker-x86_64 := CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc
 static_cargo := $(if $(std),env RUSTFLAGS='$(static) --sysroot=$(std)/usr' $(linker-$(cpu)) \
 	$(cargo) --target $(target),$(host_cargo))
-programs := --workspace --bins --examples --exclude luo-coverage --exclude luo-demo-vm
+programs = --workspace --bins --examples --exclude luo-coverage $(if $(no_guests),--exclude luo-demo-vm)
 
 # The harness asks the tests beside it for their names, which for another processor do not run here.
 vm: | deps
@@ -339,7 +339,6 @@ demo: $(tree)-rust$v/.built vm
 	@$(luo_vm) demo $(machine) --kernel $(tree)-rust$v --guest $(guest) --out $(out)/demo
 
 demo-vm: x86-only $(tree)-rust$v/.built vm
-	@$(step) 'Building the guest that survives' $(logs)/demo-vm.log $(static_cargo) -p luo-demo-vm
 	@$(luo_vm) demo-vm --kernel $(tree)-rust$v --guest $(guest) \
 		--out $(out)/demo-vm --accel icount --memory 2G --timeout 300
 
