@@ -170,7 +170,8 @@ fn in_scratch(file: &File) -> Result<u64> {
     Ok((frames.len() * *PAGE) as u64)
 }
 
-/// Takes memory until some is taken from where new files are to lie, makes one there, and preserves it.
+/// Takes memory until some is taken from where new files are to lie, makes one there, and
+/// preserves it.
 fn preserve_scratch(
     session: &Session,
     token: u64,
