@@ -141,6 +141,8 @@ $(builds:%=%/.config): $(tree)-%/.config: $(tree)/.staged $(filter %Kconfig,$(so
 $(if $(filter-out 4K,$(PAGES)),$(builds:%=%/.config): tests/$(PAGES).config)
 $(tree)-rust$v-debug/.config: tests/debug.config
 $(bench:%=$(tree)-%/.config): tests/bench.config $(wildcard tests/bench-$(ARCH).config)
+$(filter-out $(bench:%=$(tree)-%/.config),$(builds:%=%/.config)): tests/lean.config \
+	$(wildcard tests/lean-$(ARCH).config)
 $(bench_smp:%=$(tree)-%/.config): tests/smp.config
 $(deferred:%=$(tree)-%/.config): tests/deferred.config
 

@@ -9,7 +9,7 @@
 #
 # A VARIANT has tests/VARIANT.config on top, and tests/VARIANT-ARCH.config if there is
 # one; there may be several. So has ARCH, which is named as the first one where it is
-# not x86_64.
+# not x86_64, and so has every kernel but a benchmark's tests/lean.config.
 #
 # usage: configure.sh TREE BUILD rust|c|stock[-arm64][-VARIANT]... MAKE...
 
@@ -22,7 +22,11 @@ build=$2
 impl=${3%%-*}
 variant=${3#"$impl"}
 extra=
-for name in $(echo "$ARCH${variant#-"$ARCH"}" | tr - ' '); do
+case $variant in
+*-bench*) lean= ;;
+*) lean=lean ;;
+esac
+for name in $lean $(echo "$ARCH${variant#-"$ARCH"}" | tr - ' '); do
 	extra="$extra $repo/tests/$name.config"
 	special=$repo/tests/$name-$ARCH.config
 	[ ! -e "$special" ] || extra="$extra $special"

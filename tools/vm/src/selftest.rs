@@ -104,10 +104,6 @@ const NOT_ON_C: [&str; 7] = [
 const TRACED: &str = "traced";
 const TRACE: &str = "stage2:trace_event=liveupdate:*";
 
-/// What no test looks at and each boot would take its time for: 256 pseudo-terminals of the old
-/// kind, and a mouse.
-const WITHOUT: [&str; 2] = ["pty.legacy_count=0", "i8042.noaux"];
-
 /// How the names of the tests begin that hand memfds over in runs.
 const RUNS_GROUPS: &str = "memfd-runs";
 /// The test that hands them over to a kernel that does not know of runs.
@@ -372,7 +368,6 @@ impl Test {
             .vm(&self.program, &self.name)
             .args(&self.args)
             .stages(self.stages)
-            .params(WITHOUT)
             .params([OWNERS, &format!("LUO_IMPL={}", implementations.join(","))])
             .params(&self.params)
             .params(self.is_traced().then_some(TRACE))
