@@ -116,6 +116,13 @@ mapfile -t kernel_c < <(find Kconfig Kbuild luo*_glue.* luo_trace.h rust/helpers
 cargo=(/usr/bin/env CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc RUSTFMT=/usr/bin/rustfmt)
 manifest=(--manifest-path tools/Cargo.toml)
 
+# It takes as long as all others together, which keep one processor busy.
+(
+	check tools-clippy "${cargo[@]}" /usr/bin/cargo-clippy clippy --locked --workspace \
+		--all-targets "${manifest[@]}" --target-dir "$cargo_out/cargo" -- -D warnings
+	exit "$failed"
+) &
+tools_clippy=$!
 check rustfmt /usr/bin/rustfmt --check --config-path "$tree/.rustfmt.toml" "${kernel_rust[@]}"
 check rooms rooms
 check clippy luo /usr/bin/clippy-driver --emit=metadata -D warnings --out-dir "$out/lint"
@@ -127,8 +134,6 @@ check rustdoc luo /usr/bin/rustdoc --document-private-items -D warnings \
 check checkpatch checkpatch -f "${kernel_c[@]}"
 check checkpatch-patches checkpatch_patches
 check tools-rustfmt "${cargo[@]}" /usr/bin/cargo-fmt fmt --check --all "${manifest[@]}"
-check tools-clippy "${cargo[@]}" /usr/bin/cargo-clippy clippy --locked --workspace --all-targets \
-	"${manifest[@]}" --target-dir "$cargo_out/cargo" -- -D warnings
 # What is ours of it, and without building libFuzzer.
 fuzz=(--manifest-path tests/fuzz/Cargo.toml -p luo-fuzz -p kernel -p macros)
 check fuzz-rustfmt "${cargo[@]}" /usr/bin/cargo-fmt fmt --check "${fuzz[@]}"
@@ -136,5 +141,7 @@ check fuzz-clippy "${cargo[@]}" CUSTOM_LIBFUZZER_PATH=/none/libnone.a /usr/bin/c
 	--no-deps "${fuzz[@]}" --target-dir "$cargo_out/fuzz/clippy" -- -D warnings
 check shellcheck shellcheck tools/*.sh .ci/run
 check docs python3 tools/check-docs.py "$tree"
+
+wait "$tools_clippy" || failed=1
 
 exit $failed

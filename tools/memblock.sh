@@ -16,7 +16,7 @@ failed=0
 mkdir -p "$2/logs"
 for numa in '' NUMA=1; do
 	make -C "$tests" clean >/dev/null
-	make -C "$tests" $numa >"$log" 2>&1 || {
+	make -j"$(nproc)" -C "$tests" $numa >"$log" 2>&1 || {
 		tail -n 20 "$log"
 		exit 1
 	}
