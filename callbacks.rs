@@ -8,8 +8,9 @@
 //! such a value.
 //!
 //! Each callback is watched: whoever traces it is told how long it took, and the log is if that was
-//! more than a second. All [tracepoints](trace) of LUO are called from here, as what is behind them is
-//! C code too that somebody has registered.
+//! more than a second, without what it waited for other files of its session. All
+//! [tracepoints](trace) of LUO are called from here, as what is behind them is C code too that
+//! somebody has registered.
 //!
 //! The private part of the C structs belongs to LUO. What it holds of the links is said here, and the
 //! lists are used by [`List`] alone; the rest is the room for the [`State`] of an FLB.
@@ -109,6 +110,11 @@ trait Subject: Copy + fmt::Display {
     type Ops;
     /// What they are passed.
     type Args;
+
+    /// For how many jiffies one has waited for what other callbacks do.
+    fn waited(self) -> Jiffies {
+        0
+    }
 }
 
 /// One of the callbacks of a driver.
@@ -151,10 +157,12 @@ trait Callback<S: Subject> {
         answer
     }
 
-    /// Tells the log of it if it took more than a second.
+    /// Tells the log of it if it took more than a second by itself: of many that wait for one, that
+    /// one is named.
     #[cold]
     #[inline(never)]
     fn took(subject: S, jiffies: Jiffies) {
+        let jiffies = jiffies.saturating_sub(subject.waited());
         let second = time::msecs_to_jiffies(1000);
 
         if jiffies > second {
@@ -229,6 +237,10 @@ impl AboutFile<'_> {
 impl Subject for AboutFile<'_> {
     type Ops = bindings::liveupdate_file_ops;
     type Args = FileArgs;
+
+    fn waited(self) -> Jiffies {
+        self.fellows.waited()
+    }
 }
 
 impl fmt::Display for AboutFile<'_> {

@@ -72,6 +72,10 @@ use kernel::{
     str::BStr,
     sync::{
         aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         rw_semaphore::{
             new_rw_semaphore,
             RwSemaphore, //
@@ -80,6 +84,10 @@ use kernel::{
         Mutex,
         MutexGuard,
         SpinLock, //
+    },
+    time::{
+        self,
+        Jiffies, //
     }, //
 };
 use pin_init::pin_init_array_from_fn;
@@ -332,8 +340,8 @@ pub(crate) enum Fellows<'a> {
     Outgoing(&'a OutgoingFiles, u64),
     /// Those of a file of this kernel, none of which is.
     Locked(LockedFellows<'a>),
-    /// Those of a file of the previous kernel.
-    Incoming(Asker<'a>),
+    /// Those of a file of the previous kernel, and for how many jiffies its callback has waited.
+    Incoming(Asker<'a>, Atomic<Jiffies>),
 }
 
 /// See [`Fellows::Locked`].
@@ -352,7 +360,7 @@ impl Fellows<'_> {
         match self {
             Self::Outgoing(files, _) => Some(&files.session),
             Self::Locked(fellows) => fellows.session,
-            Self::Incoming(asker) => Some(&asker.files.session),
+            Self::Incoming(asker, _) => Some(&asker.files.session),
         }
     }
 
@@ -361,7 +369,16 @@ impl Fellows<'_> {
         match self {
             Self::Outgoing(_, token) => *token,
             Self::Locked(fellows) => fellows.token,
-            Self::Incoming(asker) => asker.token,
+            Self::Incoming(asker, _) => asker.token,
+        }
+    }
+
+    /// For how many jiffies the callback has waited for [files](Self::file): all threads together
+    /// that it let ask for some.
+    pub(crate) fn waited(&self) -> Jiffies {
+        match self {
+            Self::Incoming(_, waited) => waited.load(Relaxed),
+            _ => 0,
         }
     }
 
@@ -372,7 +389,13 @@ impl Fellows<'_> {
     /// [`kthread::call`] returns, `ENOMEM`. May sleep.
     pub(crate) fn file(&self, token: u64) -> Result<ARef<File>> {
         match self {
-            Self::Incoming(asker) => asker.ask(token),
+            Self::Incoming(asker, waited) => {
+                let began = time::jiffies();
+                let file = asker.ask(token);
+
+                waited.fetch_add(time::jiffies().wrapping_sub(began), Relaxed);
+                file
+            }
             _ => Err(EINVAL),
         }
     }
@@ -386,7 +409,7 @@ impl Fellows<'_> {
             Self::Outgoing(files, _) => files.set.lock().places.know_token_of(file),
             Self::Locked(it) if it.own == Some(address(file)) => Ok(it.token),
             Self::Locked(it) => it.places.token_of(file),
-            Self::Incoming(_) => Err(EINVAL),
+            Self::Incoming(..) => Err(EINVAL),
         }
     }
 }
@@ -994,9 +1017,14 @@ pub(crate) struct Asker<'a> {
     depth: u32,
 }
 
-impl Asker<'_> {
+impl<'a> Asker<'a> {
     /// So many handlers have room on one stack.
     const MAX_DEPTH: u32 = 2;
+
+    /// What a callback about the file is passed.
+    fn fellows(self) -> Fellows<'a> {
+        Fellows::Incoming(self, Atomic::new(0))
+    }
 
     /// See [`Fellows::file`].
     fn ask(&self, token: u64) -> Result<ARef<File>> {
@@ -1079,7 +1107,7 @@ impl<'a> Retrieving<'a> {
     fn retrieve(mut self) -> Result<ARef<File>> {
         let file = self.file.as_mut().ok_or(ENOENT)?;
 
-        file.retrieve(self.asker.registry, &Fellows::Incoming(self.asker))
+        file.retrieve(self.asker.registry, &self.asker.fellows())
     }
 
     /// As [`Self::retrieve`], on a stack where there is room.
@@ -1220,7 +1248,7 @@ impl IncomingFiles {
             };
 
             drop(set);
-            let fellows = Fellows::Incoming(self.asker(registry, token));
+            let fellows = self.asker(registry, token).fellows();
             let can_finish = file.file.can_finish(&fellows);
             set = self.set.lock();
             set.put(place, file);
@@ -1235,7 +1263,7 @@ impl IncomingFiles {
 
             drop(set);
             if let Some(file) = file {
-                file.finish(registry, &Fellows::Incoming(self.asker(registry, token)));
+                file.finish(registry, &self.asker(registry, token).fellows());
             }
             set = self.set.lock();
             set.files.pop();

@@ -205,7 +205,7 @@ mod suite {
     fn a_handler_makes_its_file_once() -> Result {
         for answer in [Ok(()), Err(EILSEQ)] {
             let (world, files) = handed_over(1)?;
-            let fellows = Fellows::Incoming(files.asker(world.registry(), 1));
+            let fellows = files.asker(world.registry(), 1).fellows();
             let mut file = files.set.lock().take_away(0).ok_or(ENOENT)?;
 
             if let Err(err) = answer {

@@ -198,6 +198,9 @@ impl Log {
         let mut record = [0; 8192];
         let length = match self.0.read(&mut record) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                bail!("lines have fallen out of the kernel's log")
+            }
             length => length?,
         };
         let record = String::from_utf8_lossy(&record[..length]);

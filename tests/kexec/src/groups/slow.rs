@@ -23,6 +23,7 @@ use nix::{
 use std::{
     fs::File,
     io,
+    os::fd::AsFd,
     thread::{self, ScopedJoinHandle},
     time::Duration,
 };
@@ -41,6 +42,7 @@ pub const GROUP: Group = Group {
         ],
         &[
             ("retrieve", retrieve),
+            ("needed", needed),
             ("killed-while-waiting", killed_while_waiting),
             ("flb-retrieve", flb_retrieve),
             ("can-finish", can_finish),
@@ -303,6 +305,13 @@ fn hand_over(world: &mut World) -> Result<()> {
         }
         world.keep(session);
     }
+    let session = device.create_session(b"needed")?;
+    done!(A.preserve(&session, 12)?);
+    for (number, needed) in [(13, 12), (14, 13), (15, 12)] {
+        let file = C.needing(number, &format!("token {needed}"))?;
+        done!(session.preserve_fd(file.as_fd(), u64::from(number)));
+    }
+    world.keep(session);
     Ok(())
 }
 
@@ -341,6 +350,26 @@ fn retrieve(_: &mut World) -> Result<()> {
     expect_number(slow, 1)?;
     expect_notice(&mut log, &file("retrieve", 1, A), "retrieve")?;
     same!(state(&session, 1)?.as_deref(), Some("retrieved"));
+    done!(session.finish());
+    driver::reset()
+}
+
+/// Files that need a slow one are not named for it: neither who has it retrieved, for itself or for
+/// another one, nor who waits for that.
+fn needed(_: &mut World) -> Result<()> {
+    driver::reset()?;
+    let session = done!(Device::open()?.retrieve_session(b"needed"));
+    A.delay("retrieve", SLOW)?;
+    let mut log = Log::from_now()?;
+    let slow = beside(
+        || session.retrieve_fd(14),
+        |_| {
+            wait_for(&session, 12, "retrieving")?;
+            expect_number(session.retrieve_fd(15), 15)
+        },
+    )?;
+    expect_number(slow, 14)?;
+    expect_notice(&mut log, &file("needed", 12, A), "retrieve")?;
     done!(session.finish());
     driver::reset()
 }
